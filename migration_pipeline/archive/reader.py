@@ -1,0 +1,97 @@
+"""Reads parts as record batches of bounded size.
+
+The text columns that repeat on every row come as dictionaries, so a part is never held as millions
+of equal strings. A part whose columns are not the archive's is refused by name: guessing at another
+layout would carry the guess over to the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, SCHEMA
+from migration_pipeline.errors import DamagedPartError
+
+BATCH_ROWS = 65_536
+
+
+def read_parts(
+    parts: Sequence[Path],
+    *,
+    columns: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of `BATCH_SCHEMA` (or of `columns`, in that order), part by part.
+
+    Raises:
+        DamagedPartError: a part is not Parquet, is cut off, or has other columns.
+    """
+    wanted = list(columns) if columns is not None else BATCH_SCHEMA.names
+    read = wanted if types is None or "attribute_type" in wanted else [*wanted, "attribute_type"]
+    schema = pa.schema([BATCH_SCHEMA.field(name) for name in wanted])
+    for part in parts:
+        with _open(part) as file:
+            try:
+                for batch in file.iter_batches(batch_size=batch_rows, columns=read):
+                    if types is not None:
+                        kinds = batch.column(batch.schema.get_field_index("attribute_type"))
+                        batch = batch.filter(pc.is_in(kinds.cast(pa.string()), pa.array(types)))
+                    if batch.num_rows:
+                        yield _in_memory_form(batch.select(wanted), schema)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise DamagedPartError(str(part), f"its rows cannot be read ({error})") from error
+
+
+def read_first_value(part: Path, column: str) -> object:
+    """The first value of a column, without reading the rest."""
+    for batch in read_parts([part], columns=[column], batch_rows=1):
+        return batch.column(0)[0].as_py()
+    raise DamagedPartError(str(part), "it has no rows")
+
+
+def _open(part: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DamagedPartError(str(part), f"it is not a Parquet file ({error})") from error
+    if reason := _difference(file.schema_arrow):
+        file.close()
+        raise DamagedPartError(str(part), reason)
+    return file
+
+
+def _difference(schema: pa.Schema) -> str:
+    for field in SCHEMA:
+        index = schema.get_field_index(field.name)
+        if index < 0:
+            return f"it has no column {field.name!r}"
+        found = schema.field(index).type
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        if not found.equals(field.type):
+            return f"column {field.name!r} is {found}, not {field.type}"
+    return ""
+
+
+def _in_memory_form(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch
+    return pa.RecordBatch.from_arrays(
+        [
+            column if column.type.equals(field.type) else _cast(column, field.type)
+            for column, field in zip(batch.columns, schema, strict=True)
+        ],
+        schema=schema,
+    )
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode()
+    return column.cast(kind)

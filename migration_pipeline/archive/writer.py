@@ -1,0 +1,364 @@
+"""Writes one run into an archive so that it is either whole or not there.
+
+Parts grow as `.parquet.tmp`. `commit` completes part 0's footer with the manifest, syncs every
+part, and renames them last part first, part 0 last: a reader that sees part 0 sees a whole run.
+Anything else that happens, a signal or a full disk included, leaves no new part 0.
+
+A run that is exported again is written beside the old one. Its swap removes the old part 0 first
+and its new parts are complete and synced by then; `recover` finishes a swap that was cut off.
+
+Two processes may write the same run: each has temporary names of its own, what a dead process left
+is told from a living one's work by a lock that dies with its holder, and swaps take turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from migration_pipeline import __version__
+from migration_pipeline.archive import layout
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
+from migration_pipeline.archive.manifest import (
+    GENERATION_KEY,
+    MANIFEST_KEY,
+    FileEntry,
+    Manifest,
+    count_types,
+    now,
+    read_manifest,
+)
+from migration_pipeline.archive.schema import BATCH_SCHEMA
+from migration_pipeline.errors import ArchiveNotWritableError, DamagedPartError
+
+PART_BYTES = 50 * 1024 * 1024
+"""A new part begins near this compressed size, as neptune-exporter's do."""
+_GROUP_ROWS = 262_144
+_GROUP_BYTES = 24 * 1024 * 1024
+_TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
+_STAGING = ".staging"
+
+
+class RunWriter:
+    """Takes batches and files of one run; `commit` publishes them, leaving the context discards.
+
+    Args:
+        archive: where to.
+        key: the run; every batch must be of it.
+        source: name of the source, for the manifest.
+    """
+
+    def __init__(self, archive: Archive, key: RunKey, source: str) -> None:
+        self.key = key
+        self.source = source
+        self.sums = RunSums(self._info_of)
+        self.files: dict[str, FileInfo] = {}
+        self._files_root = archive.files_root(key.project)
+        self._directory = archive.project_directory(key.project, key.kind)
+        self._stem = layout.name_on_disk(key.run)
+        self._generation = uuid.uuid4().hex
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
+        self._parts: list[_Part] = []
+        self._staging = self._files_root / _STAGING / f"{self._stem}.{self._generation[:8]}"
+        with writing(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+        with writing(self._staging), locked(self._directory):
+            self._staging.mkdir(parents=True)
+            self._alive: int | None = os.open(self._staging, os.O_RDONLY)
+            fcntl.flock(self._alive, fcntl.LOCK_EX)
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Arrow memory that waits to be written."""
+        return self._pending_bytes
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds rows of `BATCH_SCHEMA`. Files that they name must have been added before."""
+        if not batch.num_rows:
+            return
+        self.sums.update(batch)
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        self._pending_bytes += batch.nbytes
+        if self._pending_rows >= _GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
+            self.flush()
+
+    def staging_path(self, name: str) -> Path:
+        """Where to download a file to before `add_file`; on the same file system."""
+        return self._staging / name
+
+    def add_file(self, staged: Path, attribute: str, step: str = "", extension: str = "") -> str:
+        """Moves a downloaded file to its place; returns what goes into file_value.path.
+
+        Thread-safe. The bytes are synced before the file has its name.
+        """
+        info = digest_file(staged)
+        path = layout.file_path(self.key.run, attribute, step, info.digest, extension)
+        final = self._files_root / path
+        with writing(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            sync(staged)
+            os.replace(staged, final)
+        self.files[path] = info
+        return path
+
+    def flush(self) -> None:
+        """Writes what is pending as one row group, and begins a new part when this one is big."""
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending, BATCH_SCHEMA).unify_dictionaries()
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        with writing(self._directory):
+            if not self._parts or self._parts[-1].size >= PART_BYTES:
+                self._begin_part()
+            self._parts[-1].write(table)
+
+    def commit(self, **of_the_run: object) -> Manifest:
+        """Publishes the run. `of_the_run` are `Manifest`'s fields that only the source knows."""
+        self.flush()
+        with writing(self._directory):
+            if not self._parts:
+                self._begin_part()  # a run without a single attribute is still a run
+            manifest = Manifest.model_validate(
+                {
+                    "source": self.source,
+                    "project": self.key.project,
+                    "run": self.key.run,
+                    "kind": self.key.kind,
+                    "rows": self.sums.rows,
+                    "types": count_types(self.sums),
+                    "files": [
+                        FileEntry(path=path, size=info.size, digest=info.digest)
+                        for path, info in sorted(self.files.items())
+                    ],
+                    "digest": self.sums.digest(),
+                    "parts": len(self._parts),
+                    "generation": self._generation,
+                    "written_at": now(),
+                    "written_by": f"migration_pipeline {__version__}",
+                    **of_the_run,
+                }
+            )
+            self._parts[0].metadata(MANIFEST_KEY, manifest.model_dump_json().encode())
+            for part in self._parts:
+                part.close()
+                sync(part.path)
+            with locked(self._directory):
+                _publish(self._directory, self._stem, self._generation, len(self._parts))
+        self._parts = []
+        self._remove_unnamed_files()
+        return manifest
+
+    def discard(self) -> None:
+        """Removes what was not committed; an older export of the run is untouched."""
+        for part in self._parts:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                part.close()
+            part.path.unlink(missing_ok=True)
+        self._parts = []
+        if self._alive is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            os.close(self._alive)
+            self._alive = None
+
+    def _begin_part(self) -> None:
+        part = _Part(self._directory / _tmp_name(self._stem, len(self._parts), self._generation))
+        part.metadata(GENERATION_KEY, self._generation.encode())
+        self._parts.append(part)
+
+    def _info_of(self, path: str) -> FileInfo:
+        return self.files[path]
+
+    def _remove_unnamed_files(self) -> None:
+        """Files of an older export of this run that the new manifest does not name."""
+        root = self._files_root / layout.name_on_disk(self.key.run)
+        named = {self._files_root / path for path in self.files}
+        for found in [p for p in root.rglob("*") if p.is_file() and p not in named]:
+            found.unlink(missing_ok=True)
+
+
+class _Part:
+    """One Parquet file that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sink = pa.OSFile(str(path), "wb")
+        # store_schema=False: the dictionaries in memory must not show in the file's schema.
+        self._writer = pq.ParquetWriter(
+            self._sink, BATCH_SCHEMA, compression="snappy", store_schema=False
+        )
+
+    @property
+    def size(self) -> int:
+        return int(self._sink.tell())
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+
+    def metadata(self, key: bytes, value: bytes) -> None:
+        self._writer.add_key_value_metadata({key: value})
+
+    def close(self) -> None:
+        self._writer.close()
+        self._sink.close()
+
+
+def _tmp_name(stem: str, number: int, generation: str) -> str:
+    return f"{stem}_part_{number}.{generation[:8]}.parquet.tmp"
+
+
+def recover(archive: Archive, project: str) -> list[str]:
+    """Puts a project's directories in order after writers died; call it before writing there.
+
+    Swaps that were cut off between two renames are finished: a set of parts is whole when its
+    temporary part 0 has a manifest and every other part of that generation is there, under its
+    temporary or its final name. What else dead writers left is removed; what another tool left is
+    not touched.
+
+    Returns:
+        The stems of the runs whose swap was finished.
+    """
+    finished = []
+    files_root = archive.files_root(project)
+    for kind in ("run", "model", "model_version", "project"):
+        directory = archive.project_directory(project, kind)
+        if not directory.is_dir():
+            continue
+        with writing(directory), locked(directory):
+            alive = _living_writers(files_root)
+            tmp = [m for name in sorted(os.listdir(directory)) if (m := _TMP_PART.match(name))]
+            for match in [m for m in tmp if m["writer"] and m["writer"] not in alive]:
+                if match["number"] == "0" and (whole := _whole_set(directory, match)):
+                    _publish(directory, match["stem"], whole.generation, whole.parts)
+                    finished.append(match["stem"])
+            for match in [m for m in tmp if m["writer"] and m["writer"] not in alive]:
+                (directory / match.string).unlink(missing_ok=True)
+            _remove_headless_parts(directory)
+    return finished
+
+
+def _living_writers(files_root: Path) -> set[str]:
+    """Writers that hold the lock of their staging directory; the others' are removed."""
+    alive = set()
+    for staging in (files_root / _STAGING).glob("*.????????"):
+        descriptor = os.open(staging, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(staging, ignore_errors=True)
+        except BlockingIOError:
+            alive.add(staging.name[-8:])
+        finally:
+            os.close(descriptor)
+    return alive
+
+
+def _remove_headless_parts(directory: Path) -> None:
+    """Parts of ours without a part 0: left by a swap that another export will repeat."""
+    by_stem: dict[str, list[int]] = {}
+    for name in os.listdir(directory):
+        if parsed := layout.parse_part_name(name):
+            by_stem.setdefault(parsed[0], []).append(parsed[1])
+    for stem, numbers in by_stem.items():
+        for number in [] if 0 in numbers else numbers:
+            part = directory / layout.part_name(stem, number)
+            if GENERATION_KEY in _footer_metadata(part):
+                part.unlink()
+
+
+def _whole_set(directory: Path, part_0: re.Match[str]) -> Manifest | None:
+    try:
+        manifest = read_manifest(directory / part_0.string)
+    except (DamagedPartError, ValueError):
+        return None
+    if manifest and _all_there(directory, part_0["stem"], manifest):
+        return manifest
+    return None
+
+
+def _footer_metadata(part: Path) -> dict[bytes, bytes]:
+    try:
+        return pq.read_metadata(part).metadata or {}
+    except (pa.ArrowInvalid, OSError):
+        return {}
+
+
+def _all_there(directory: Path, stem: str, manifest: Manifest) -> bool:
+    for number in range(1, manifest.parts):
+        tmp = directory / _tmp_name(stem, number, manifest.generation)
+        candidate = tmp if tmp.exists() else directory / layout.part_name(stem, number)
+        if _footer_metadata(candidate).get(GENERATION_KEY, b"").decode() != manifest.generation:
+            return False
+    return True
+
+
+def _publish(directory: Path, stem: str, generation: str, parts: int) -> None:
+    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped."""
+    first = directory / layout.part_name(stem, 0)
+    old = 0
+    while (directory / layout.part_name(stem, old)).exists():
+        old += 1
+    sync(directory)
+    if old and (parts > 1 or old > 1):
+        first.unlink()
+        sync(directory)
+    for number in reversed(range(parts, old)):
+        (directory / layout.part_name(stem, number)).unlink()
+    for number in reversed(range(1, parts)):
+        tmp = directory / _tmp_name(stem, number, generation)
+        if tmp.exists():
+            os.replace(tmp, directory / layout.part_name(stem, number))
+    sync(directory)
+    os.replace(directory / _tmp_name(stem, 0, generation), first)
+    sync(directory)
+
+
+def sync(path: Path) -> None:
+    """fsync of a file or a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One writer at a time in this directory; the lock dies with its holder."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names the place when the operating system refuses to write."""
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveNotWritableError(str(path), error.strerror or str(error)) from error

@@ -1,0 +1,237 @@
+"""Every error of the package, on two axes: where it happened and what to do about it.
+
+Where: config, source, archive, target, verify. What to do: a `Terminal` error will come back
+however often the step is repeated, so somebody has to act; a `Transient` one may pass, so a retry
+policy may try again. Each message names the thing, the place and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class Terminal:
+    """Mixed into errors that repeating does not cure."""
+
+
+class Transient:
+    """Mixed into errors that may pass by themselves."""
+
+
+class MigrationError(Exception):
+    """Base of the tree.
+
+    Args:
+        what: what happened to which thing, as a clause without a full stop.
+        remedy: what the reader can do, as a sentence.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}. {remedy}" if remedy else what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders in Dagster; subclasses have constructors of their own.
+        return (_rebuild, (type(self), self.what, self.remedy, self.__dict__))
+
+
+def _rebuild(
+    cls: type[MigrationError], what: str, remedy: str, state: dict[str, object]
+) -> MigrationError:
+    error = cls.__new__(cls)
+    MigrationError.__init__(error, what, remedy)
+    error.__dict__.update(state)
+    return error
+
+
+# --- config ---------------------------------------------------------------------------------
+
+
+class ConfigError(Terminal, MigrationError):
+    """A setting is missing, malformed or contradicts another."""
+
+
+class MissingSettingError(ConfigError):
+    def __init__(self, variable: str, purpose: str) -> None:
+        self.variable = variable
+        super().__init__(
+            f"{variable} is not set; it is needed for {purpose}",
+            f"Set the environment variable {variable}, or the field of the same meaning in the "
+            "run config.",
+        )
+
+
+class InvalidTokenError(ConfigError):
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(
+            f"{variable} is not a Neptune API token: {reason}",
+            "Copy the whole token from the user menu of your Neptune server; it is base64 text "
+            "that holds the server's address.",
+        )
+
+
+class InvalidRegexError(ConfigError):
+    def __init__(self, setting: str, pattern: str, reason: str) -> None:
+        super().__init__(
+            f"{setting}: {pattern!r} is not a regular expression: {reason}",
+            "Correct it, or escape special characters with a backslash.",
+        )
+
+
+class UnknownNameError(ConfigError):
+    """A name was given that is none of the known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], setting: str) -> None:
+        self.name = name
+        known_names = ", ".join(sorted(known)) or "none"
+        super().__init__(f"{setting}: there is no {kind} {name!r}", f"Known: {known_names}.")
+
+
+class UnknownPartitionError(ConfigError):
+    def __init__(self, partition: str, known: Sequence[str]) -> None:
+        shown = ", ".join(sorted(known)[:10]) or "none yet"
+        super().__init__(
+            f"{partition!r} is not a known project partition",
+            f"Known: {shown}. Start the job `migrate` with NEPTUNE_PROJECT={partition}, or turn "
+            "on the discovery sensor, to add it.",
+        )
+
+
+class MissingExtraError(ConfigError):
+    def __init__(self, target: str, extra: str, module: str) -> None:
+        super().__init__(
+            f"target {target} needs the package {module}, which is not installed",
+            f"Install it with `uv sync --extra {extra}`.",
+        )
+
+
+# --- source ---------------------------------------------------------------------------------
+
+
+class SourceError(MigrationError):
+    """Reading from a source failed."""
+
+
+class SourceRefusedError(Terminal, SourceError):
+    """The server understood and said no (400, 401, 403, 404 …)."""
+
+
+class SourceUnavailableError(Transient, SourceError):
+    """The server could not be reached, or kept answering 429 or 5xx until time ran out."""
+
+
+class UnknownProjectError(Terminal, SourceError):
+    def __init__(self, project: str) -> None:
+        self.project = project
+        super().__init__(
+            f"project {project!r} does not exist on the server or the token may not read it",
+            "Check the spelling (workspace/project) and the permissions of the token's user.",
+        )
+
+
+class MissingFilesError(Terminal, SourceError):
+    """Files that a run names are not in the server's storage."""
+
+    def __init__(self, run: str, paths: Sequence[str]) -> None:
+        self.paths = list(paths)
+        shown = ", ".join(repr(p) for p in self.paths[:5])
+        more = f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else ""
+        super().__init__(
+            f"run {run}: {len(self.paths)} file(s) are gone from the server's storage: "
+            f"{shown}{more}",
+            "If they are lost for good, set MIGRATION_ACCEPT_MISSING_FILES=1: the run is then "
+            "exported and its manifest names them.",
+        )
+
+
+class IncompleteAnswerError(Transient, SourceError):
+    """What arrived is shorter than, or contradicts, what the server announced."""
+
+
+# --- archive --------------------------------------------------------------------------------
+
+
+class ArchiveError(MigrationError):
+    """Reading or writing the archive failed."""
+
+
+class ArchiveNotWritableError(Terminal, ArchiveError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"cannot write {path}: {reason}",
+            "Free space, or give this user the right to write there, or point "
+            "MIGRATION_DATA_PATH and MIGRATION_FILES_PATH elsewhere. What was whole stays whole; "
+            "the next run does the rest.",
+        )
+
+
+class NotAnArchiveError(Terminal, ArchiveError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} is not an archive: {reason}",
+            "MIGRATION_DATA_PATH must be the folder that holds one folder a project with "
+            "…_part_0.parquet files in it.",
+        )
+
+
+class DamagedPartError(Terminal, ArchiveError):
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        super().__init__(
+            f"part {path} is damaged: {reason}",
+            "Export the run again (delete its parts first), or restore the file from a backup.",
+        )
+
+
+# --- target ---------------------------------------------------------------------------------
+
+
+class TargetError(MigrationError):
+    """Writing to, or reading from, a target failed."""
+
+
+class TargetRefusedError(Terminal, TargetError):
+    """The target understood and said no."""
+
+
+class TargetUnavailableError(Transient, TargetError):
+    def __init__(self, target: str, address: str, reason: str) -> None:
+        super().__init__(
+            f"target {target} at {address} cannot be reached: {reason}",
+            "Start it, or correct the address in its settings; runs that are already complete "
+            "there are not sent again.",
+        )
+
+
+class StepsMeetError(Terminal, TargetError):
+    """Two different steps of one series would become the same step at the target."""
+
+    def __init__(self, run: str, attribute: str, first: str, second: str, multiplier: str) -> None:
+        super().__init__(
+            f"run {run}, series {attribute!r}: steps {first} and {second} become one with step "
+            f"multiplier {multiplier}",
+            "Unset MIGRATION_STEP_MULTIPLIER to let the smallest exact one be chosen, or set a "
+            "larger one. Nothing of the run was sent.",
+        )
+
+
+# --- verify ---------------------------------------------------------------------------------
+
+
+class VerifyError(Terminal, MigrationError):
+    """What a target gives back is not what the archive holds."""
+
+
+class RunsFailedError(Terminal, MigrationError):
+    """Some runs of a step failed; all others were done."""
+
+    def __init__(self, action: str, place: str, failures: Sequence[tuple[str, str]]) -> None:
+        self.failures = list(failures)
+        listed = "\n".join(f"  {run}: {reason}" for run, reason in self.failures[:20])
+        more = f"\n  … and {len(self.failures) - 20} more" if len(self.failures) > 20 else ""
+        super().__init__(
+            f"{len(self.failures)} run(s) of {place} failed to {action}:\n{listed}{more}\n"
+            "All other runs were done",
+            "Start the same job again: it does only what is missing.",
+        )
