@@ -1,0 +1,219 @@
+"""Source → archive: which runs are due, and their export.
+
+The archive is asked, not a record elsewhere: a run is due when its part 0 is not there, when the
+source has changed it since, or when it was exported with a narrower selection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.manifest import Manifest
+from migration_pipeline.archive.schema import make_batch
+from migration_pipeline.archive.writer import RunWriter, recover, writing
+from migration_pipeline.errors import (
+    DamagedPartError,
+    IncompleteAnswerError,
+    MigrationError,
+)
+from migration_pipeline.progress import Progress
+from migration_pipeline.sources.source import (
+    DownloadedFile,
+    Rows,
+    RunDone,
+    RunFailed,
+    RunRef,
+    Selection,
+    Source,
+)
+
+log = logging.getLogger(__name__)
+_PENDING_BYTES = 64 * 1024 * 1024
+"""Arrow memory of all open runs together; above it the largest is written out."""
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What is to be done for one project.
+
+    Args:
+        due: to be exported, in the source's order.
+        present: already there and unchanged.
+        changed: of those due, the ones that are there but changed at the source.
+        adopted: there, written by another tool, so their state at the source is unknown.
+        finished: swaps of an earlier, interrupted export that were finished now.
+    """
+
+    project: str
+    due: list[RunRef]
+    present: list[RunKey]
+    changed: list[RunKey]
+    adopted: list[RunKey]
+    finished: list[str]
+
+
+@dataclass
+class RunReport:
+    """How the export of one run went."""
+
+    key: RunKey
+    manifest: Manifest | None = None
+    error: MigrationError | None = None
+
+
+@dataclass
+class ExportReport:
+    """How the export of several runs went."""
+
+    runs: list[RunReport] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exported(self) -> list[Manifest]:
+        return [r.manifest for r in self.runs if r.manifest]
+
+    @property
+    def failures(self) -> list[tuple[RunKey, MigrationError]]:
+        return [(r.key, r.error) for r in self.runs if r.error]
+
+
+def plan_export(source: Source, archive: Archive, project: str, selection: Selection) -> ExportPlan:
+    """Lists the project at the source and compares it with the archive."""
+    finished = recover(archive, project)
+    listed = source.list_runs(project, selection)
+    due: list[RunRef] = []
+    present: list[RunKey] = []
+    changed: list[RunKey] = []
+    adopted: list[RunKey] = []
+    wanted = selection.describe_attributes()
+    for ref, found, manifest in _with_manifests(archive, project, listed):
+        if not found:
+            due.append(ref)
+        elif manifest is None:
+            adopted.append(ref.key)
+        elif manifest.selection not in ("", wanted) or (
+            ref.modified is not None and ref.modified != manifest.modified
+        ):
+            due.append(ref)
+            changed.append(ref.key)
+        else:
+            present.append(ref.key)
+    return ExportPlan(project, due, present, changed, adopted, finished)
+
+
+def _with_manifests(
+    archive: Archive, project: str, listed: Sequence[RunRef]
+) -> list[tuple[RunRef, bool, Manifest | None]]:
+    try:
+        manifests = archive.manifests(project, [ref.key for ref in listed])
+    except DamagedPartError:
+        manifests = {}
+        for ref in listed:  # one at a time, so that only the damaged one is exported again
+            try:
+                manifests |= archive.manifests(project, [ref.key])
+            except DamagedPartError as error:
+                log.warning("%s: %s; it is exported again", ref.key, error.what)
+    return [(ref, ref.key in manifests, manifests.get(ref.key)) for ref in listed]
+
+
+def export_runs(
+    source: Source,
+    archive: Archive,
+    runs: Sequence[RunRef],
+    selection: Selection,
+    progress: Callable[[str], None] = log.info,
+) -> ExportReport:
+    """Exports runs of one project; a run that fails is reported and not published.
+
+    Args:
+        progress: is called with a sentence at least every 10 seconds of work.
+
+    Raises:
+        ArchiveNotWritableError: the disk is full or read-only; nothing half-written is left.
+        SourceRefusedError, SourceUnavailableError: what concerns all runs alike.
+    """
+    report = ExportReport()
+    if not runs:
+        return report
+    started = time.monotonic()
+    writers: dict[RunKey, RunWriter] = {}
+    scratch = _scratch(archive, runs[0].key.project)
+    with contextlib.ExitStack() as on_exit:
+        on_exit.callback(shutil.rmtree, scratch, ignore_errors=True)
+        on_exit.callback(_discard_all, writers)
+        meter = on_exit.enter_context(Progress("export", len(runs), progress))
+        for event in source.read(runs, selection, scratch):
+            key = event.run.key
+            if isinstance(event, RunFailed):
+                if writer := writers.pop(key, None):
+                    writer.discard()
+                report.runs.append(RunReport(key, error=event.error))
+                meter.run_failed()
+                continue
+            if key not in writers:
+                writers[key] = RunWriter(archive, key, source.name)
+            writer = writers[key]
+            if isinstance(event, Rows):
+                writer.write(event.batch)
+                meter.add(points=event.batch.num_rows)
+                _flush_largest(writers)
+            elif isinstance(event, DownloadedFile):
+                meter.add(size=_add_file(writer, event))
+            elif isinstance(event, RunDone):
+                manifest = writer.commit(
+                    sys_id=event.run.handle,
+                    parent=event.parent or event.run.parent,
+                    modified=event.run.modified,
+                    missing_files=event.missing_files,
+                    notes=event.notes,
+                    selection=selection.describe_attributes(),
+                )
+                writers.pop(key).discard()
+                report.runs.append(RunReport(key, manifest=manifest))
+                meter.run_done()
+    reported = {r.key for r in report.runs}
+    for ref in runs:
+        if ref.key not in reported:
+            error = IncompleteAnswerError(f"run {ref.key}: the source ended before it was whole")
+            report.runs.append(RunReport(ref.key, error=error))
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _discard_all(writers: dict[RunKey, RunWriter]) -> None:
+    for writer in writers.values():
+        writer.discard()
+
+
+def _scratch(archive: Archive, project: str) -> Path:
+    root = archive.files_root(project)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".download-", dir=root))
+
+
+def _add_file(writer: RunWriter, event: DownloadedFile) -> int:
+    step = "" if event.step is None else f"{event.step // 10**6}.{event.step % 10**6:06d}"
+    path = writer.add_file(event.path, event.attribute, step, event.extension)
+    row = {
+        "path": event.attribute,
+        "type": event.type,
+        "value": path,
+        "step": event.step,
+        "timestamp": event.timestamp,
+    }
+    writer.write(make_batch(event.run.key.project, event.run.key.run, [row]))
+    return writer.files[path].size
+
+
+def _flush_largest(writers: dict[RunKey, RunWriter]) -> None:
+    while sum(w.pending_bytes for w in writers.values()) > _PENDING_BYTES:
+        max(writers.values(), key=lambda w: w.pending_bytes).flush()
