@@ -1,0 +1,77 @@
+"""The ASGI application: routes, authentication, errors as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from .auth import Auth
+from .faults import Faults, Traffic
+from .gate import Gate
+from .ingest3 import Ingestion
+from .object_stores import ObjectStores
+from .projects3 import Projects
+from .retrieval3 import Retrieval
+from .series3 import Series
+from .store import Store
+from .types3 import ApiError
+
+Handler = Callable[[Request, bytes], Response]
+_LEADERBOARD = "/api/leaderboard/v1"
+
+
+def create_app(
+    store: Store, auth: Auth, stores: ObjectStores, faults: Faults, traffic: Traffic
+) -> ASGIApp:
+    """Everything a 3.x client asks for. Handlers run in threads: they compute, they do not wait."""
+    retrieval = Retrieval(store, faults)
+    series = Series(store, faults)
+    projects = Projects(store)
+    ingestion = Ingestion(store, auth.user)
+    board, proto = _LEADERBOARD, f"{_LEADERBOARD}/proto"
+    handlers: list[tuple[str, str, Handler]] = [
+        ("POST", f"{proto}/leaderboard/entries/search/", retrieval.search),
+        ("POST", f"{proto}/leaderboard/entries/global/search/", retrieval.search_everywhere),
+        ("POST", f"{board}/leaderboard/attributes/definitions/query", retrieval.definitions),
+        ("POST", f"{proto}/leaderboard/attributes/query", retrieval.values),
+        ("POST", f"{proto}/attributes/series/float", series.floats),
+        ("POST", f"{proto}/attributes/series", series.objects),
+        ("POST", f"{proto}/attributes/timeseries/buckets", series.buckets),
+        ("POST", "/api/storagebridge/v1/signedUrl", stores.sign),
+        ("POST", "/api/storagebridge/v1/s3/completeMultipartUpload", stores.complete_multipart),
+        ("GET", "/api/backend/v1/projects", projects.list),
+        ("POST", "/api/backend/v1/projects", projects.create),
+        ("GET", "/api/backend/v1/projects/get", projects.get),
+        ("POST", "/api/client/v1/ingest", ingestion.submit),
+        ("POST", "/api/client/v1/ingest/check", ingestion.check),
+    ]
+    routes = [
+        Route(path, _guarded(auth, handler), methods=[method]) for method, path, handler in handlers
+    ]
+    app = Starlette(
+        routes=[*routes, *auth.routes(), *stores.routes()],
+        exception_handlers={ApiError: _as_json},
+    )
+    return Gate(app, faults, traffic)
+
+
+def _guarded(auth: Auth, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        auth.check(request)
+        return await run_in_threadpool(handler, request, await request.body())
+
+    return endpoint
+
+
+def _as_json(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(
+        {"code": error.status, "errorType": error.error_type, "message": error.message},
+        status_code=error.status,
+    )
