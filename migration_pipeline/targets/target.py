@@ -7,7 +7,7 @@ a run is found by an identity that we chose, and the mark of completion is the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +54,8 @@ class Capabilities(BaseModel):
     points_per_request: int
     parameters_per_request: int
     requests_per_second: float | None = None
+    parallel_runs: int = 4
+    """How many runs may be loaded at the same time; more gives nothing or is refused."""
 
 
 class LoadState(StrEnum):
@@ -95,6 +97,37 @@ class ProjectMapping:
     name_prefix: str = ""
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a run was loaded from; goes into the mark of completion.
+
+    Args:
+        digest: of the content (`archive.digest`), however and by whomever it was written.
+        fingerprint: of the parts' footers; set for runs without a manifest only, so that "is
+            anything new?" can be answered without reading all their rows again.
+        step_decimals: how many decimals the finest step of its float series has.
+    """
+
+    digest: str
+    fingerprint: str = ""
+    step_decimals: int = 0
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a tracker shows of a run beside its attributes. Times in ms since 1970, UTC."""
+
+    name: str
+    start: int | None = None
+    end: int | None = None
+    failed: bool = False
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    owner: str = ""
+    parent: str = ""
+    """Run id that it was forked from."""
+
+
 @dataclass
 class LoadReport:
     """What was done for one run."""
@@ -116,6 +149,8 @@ class TargetRun:
     Args:
         state: partial unless its mark of completion is there.
         digest: of the archived content that it was loaded from, as the mark says.
+        fingerprint: of the parts that it was loaded from, as the mark says (`Content`).
+        step_decimals: how many decimals the finest step of its float series has.
         step_multiplier: as the mark says.
         verified: whether a read-back of that content found no difference.
         ids: the target's own ids; more than one is a duplicate.
@@ -123,10 +158,18 @@ class TargetRun:
 
     state: LoadState
     digest: str = ""
+    fingerprint: str = ""
+    step_decimals: int = 0
     step_multiplier: int = 1
     verified: bool = False
     ids: tuple[str, ...] = ()
     url: str = ""
+
+
+class Meter(Protocol):
+    """Takes counts of what was sent (`progress.Progress` is one)."""
+
+    def add(self, points: int = 0, size: int = 0) -> None: ...
 
 
 class Target(Protocol):
@@ -134,6 +177,11 @@ class Target(Protocol):
 
     name: str
     capabilities: Capabilities
+
+    @property
+    def address(self) -> str:
+        """Where it is, as messages may show it: never with credentials."""
+        ...
 
     def check(self) -> None:
         """Raises if it is unreachable, refuses the credentials, or is of an untested version."""
@@ -153,17 +201,19 @@ class Target(Protocol):
     def load(
         self,
         run: ArchivedRun,
-        digest: str,
+        content: Content,
         mapping: ProjectMapping,
         parents: Mapping[str, str],
+        meter: Meter | None = None,
     ) -> LoadReport:
         """Sends a run, replacing or resuming a partial one; the completion mark is the last write.
 
         Args:
             run: what to send.
-            digest: of its content; goes into the mark.
+            content: goes into the mark.
             mapping: decisions for the project.
             parents: run id → the target's id, for those already there.
+            meter: is told of points and bytes as they are sent.
 
         Raises:
             StepsMeetError: before anything is sent.
@@ -172,13 +222,25 @@ class Target(Protocol):
         ...
 
     def read_back(
-        self, key: RunKey, mapping: ProjectMapping, into: Path
+        self,
+        key: RunKey,
+        mapping: ProjectMapping,
+        into: Path,
+        attributes: Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The run in the archive's terms, `BATCH_SCHEMA`; files are downloaded below `into`.
 
         Original names, exact steps, times and values, taken from what the target shows its users;
-        only what it cannot hold comes from what was kept beside.
+        only what it cannot hold comes from what was kept beside. `file_value.path` is relative to
+        `into`, and a file may be deleted once the batch that names it was taken.
+
+        Args:
+            attributes: only these, to look closer at a difference.
         """
+        ...
+
+    def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
+        """Name, dates, status and tags as the target shows them."""
         ...
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
