@@ -72,17 +72,16 @@ class Run:
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def lookup(self, path: str) -> Attribute | None:
-        """The attribute, or for the two names that address a run what it is addressed by.
+        """The attribute; for the two names that address a run, what it is addressed by.
 
         Only searching asks so: a run from an archive without `sys/id` must be found by one, yet
         has no such attribute to export.
         """
-        found = self.attributes.get(path)
-        if found is None and path == "sys/id":
+        if path == "sys/id":
             return Attribute("string", self.sys_id)
-        if found is None and path == "sys/custom_run_id":
+        if path == "sys/custom_run_id":
             return Attribute("string", self.run_id)
-        return found
+        return self.attributes.get(path)
 
     @property
     def experiment(self) -> str | None:
