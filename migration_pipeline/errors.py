@@ -117,6 +117,10 @@ class SourceRefusedError(Terminal, SourceError):
     """The server understood and said no (400, 401, 403, 404 …)."""
 
 
+class CredentialsRefusedError(SourceRefusedError):
+    """The token is unknown, has run out, or was withdrawn: no other request will pass either."""
+
+
 class SourceUnavailableError(Transient, SourceError):
     """The server could not be reached, or kept answering 429 or 5xx until time ran out."""
 

@@ -1,0 +1,321 @@
+"""neptune-query's own authenticated client, with what it leaves out.
+
+Requests go through the generated endpoint modules of neptune-query, its authentication and its
+retries. Added here: one gate for all threads, so that a Retry-After given to one of them holds
+them all; a new token when the server refuses one that had not run out yet; an end to retrying that
+fits a person at a terminal; and errors in this project's words, without the token.
+
+Endpoints and their behaviour: what neptune-query 1.14.1 does and what its end-to-end tests assert.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+from neptune_query import exceptions as neptune_errors
+from neptune_query.generated.neptune_api import errors as api_errors
+from neptune_query.generated.neptune_api.api.retrieval import (
+    get_multiple_float_series_values_proto,
+    get_series_values_proto,
+    query_attributes_within_project_proto,
+    search_leaderboard_entries_proto,
+)
+from neptune_query.generated.neptune_api.api.storage import signed_url_generic
+from neptune_query.generated.neptune_api.credentials import Credentials
+from neptune_query.generated.neptune_api.models import (
+    CreateSignedUrlsRequest,
+    FileToSign,
+    FloatTimeSeriesValuesRequest,
+    Permission,
+    QueryAttributesBodyDTO,
+    SearchLeaderboardEntriesParamsDTO,
+    SeriesValuesRequest,
+)
+from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.attributes_pb2 import (
+    ProtoQueryAttributesResultDTO,
+)
+from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.leaderboard_entries_pb2 import (  # noqa: E501
+    ProtoLeaderboardEntriesSearchResultDTO,
+)
+from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.series_values_pb2 import (
+    ProtoSeriesValuesResponseDTO,
+)
+from neptune_query.generated.neptune_api.types import Response
+from neptune_query.internal.api_utils import create_auth_api_client
+from neptune_query.internal.identifiers import ProjectIdentifier
+from neptune_query.internal.query_metadata_context import (
+    use_query_metadata,
+    with_neptune_client_metadata,
+)
+from neptune_query.internal.retrieval import retry
+from neptune_query.internal.retrieval.files import SignedFile
+
+from migration_pipeline.errors import (
+    CredentialsRefusedError,
+    IncompleteAnswerError,
+    SourceError,
+    SourceRefusedError,
+    SourceUnavailableError,
+    UnknownProjectError,
+)
+from migration_pipeline.sources.neptune3.config import (
+    TOKEN_VARIABLE,
+    Neptune3Config,
+    server_address,
+)
+
+
+class Gate:
+    """Holds every thread's next request while a Retry-After runs."""
+
+    def __init__(self) -> None:
+        self._open_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, _request: httpx.Request) -> None:
+        while (left := self._open_at - time.monotonic()) > 0:
+            time.sleep(left)
+
+    def note(self, response: httpx.Response) -> None:
+        """Closes the gate for a Retry-After; a date in it becomes seconds, which is all that
+        neptune-query reads."""
+        if (header := response.headers.get("retry-after")) is None:
+            return
+        seconds = _retry_after_seconds(header)
+        response.headers["retry-after"] = str(seconds)
+        with self._lock:
+            self._open_at = max(self._open_at, time.monotonic() + seconds)
+
+
+def _retry_after_seconds(header: str) -> float:
+    """RFC 9110: a number of seconds, or a date."""
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        until = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return 1.0
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+class Neptune3Client:
+    """The requests that the exporter makes; each returns one answer, paging is the caller's.
+
+    Thread-safe. The first request exchanges the token.
+    """
+
+    def __init__(self, config: Neptune3Config) -> None:
+        self.address = server_address(config.api_token)
+        self._config = config
+        self._gate = Gate()
+        self._connected = False
+        self._token_lock = threading.Lock()
+        self._client = create_auth_api_client(
+            credentials=Credentials(
+                api_key=config.api_token.get_secret_value().strip(), base_url=self.address
+            )
+        )
+        for http in (
+            self._client.get_httpx_client(),
+            self._client.get_token_refreshing_client().get_httpx_client(),
+        ):
+            http.event_hooks = {"request": [self._gate.wait], "response": [self._gate.note]}
+
+    def search(self, project: str, body: dict[str, Any]) -> ProtoLeaderboardEntriesSearchResultDTO:
+        """One page of runs."""
+        response = self._call(
+            search_leaderboard_entries_proto.sync_detailed,
+            project,
+            project_identifier=ProjectIdentifier(project),
+            type=["run"],
+            body=SearchLeaderboardEntriesParamsDTO.from_dict(body),
+        )
+        page: ProtoLeaderboardEntriesSearchResultDTO = self._parse(
+            ProtoLeaderboardEntriesSearchResultDTO, response
+        )
+        return page
+
+    def values(self, project: str, body: dict[str, Any]) -> ProtoQueryAttributesResultDTO:
+        """One page of attribute values of many runs."""
+        response = self._call(
+            query_attributes_within_project_proto.sync_detailed,
+            project,
+            project_identifier=ProjectIdentifier(project),
+            body=QueryAttributesBodyDTO.from_dict(body),
+        )
+        page: ProtoQueryAttributesResultDTO = self._parse(ProtoQueryAttributesResultDTO, response)
+        return page
+
+    def float_series(self, project: str, body: dict[str, Any]) -> bytes:
+        """One page of points of many float series, undecoded."""
+        response = self._call(
+            get_multiple_float_series_values_proto.sync_detailed,
+            project,
+            body=FloatTimeSeriesValuesRequest.from_dict(body),
+        )
+        content: bytes = response.content
+        return content
+
+    def series(self, project: str, body: dict[str, Any]) -> ProtoSeriesValuesResponseDTO:
+        """One page of points of many string, histogram or file series."""
+        response = self._call(
+            get_series_values_proto.sync_detailed,
+            project,
+            body=SeriesValuesRequest.from_dict(body),
+            use_deprecated_string_fields=False,
+        )
+        page: ProtoSeriesValuesResponseDTO = self._parse(ProtoSeriesValuesResponseDTO, response)
+        return page
+
+    def sign(self, project: str, paths: Sequence[str]) -> list[SignedFile]:
+        """Addresses to download stored objects from, in the order of `paths`."""
+        body = CreateSignedUrlsRequest(
+            files=[
+                FileToSign(project_identifier=project, path=path, permission=Permission.READ)
+                for path in paths
+            ]
+        )
+        retried = self._retried(signed_url_generic.sync_detailed)
+        response = self._guard(lambda: retried(client=self._client, body=body), project)
+        signed = response.parsed.files if response.parsed else []
+        if [file.path for file in signed] != list(paths):
+            raise IncompleteAnswerError(
+                f"{self.address} signed {len(signed)} of {len(paths)} files, or in another order"
+            )
+        return [
+            SignedFile(
+                url=file.url,
+                path=file.path,
+                provider=file.provider.value,
+                project_identifier=ProjectIdentifier(project),
+                permission="read",
+            )
+            for file in signed
+        ]
+
+    def list_projects(self) -> list[str]:
+        """`workspace/project` of all projects that the token can read, as neptune-scale asks."""
+
+        def get() -> Response[Any]:
+            http = self._client.get_httpx_client()
+            answer = http.get(
+                "/api/backend/v1/projects",
+                params={"userRelation": "viewerOrHigher", "sortBy": "lastViewed"},
+            )
+            return Response(
+                status_code=HTTPStatus(answer.status_code),
+                content=answer.content,
+                headers=answer.headers,
+                parsed=None,
+                url=str(answer.url),
+            )
+
+        response = self._guard(lambda: self._retried(get)(), "")
+        try:
+            entries = json.loads(response.content)["entries"]
+            return sorted(f"{e['organizationName']}/{e['name']}" for e in entries)
+        except (ValueError, KeyError, TypeError) as error:
+            raise IncompleteAnswerError(
+                f"{self.address} answered the list of projects with something else "
+                f"({response.content[:80]!r})",
+                "Is this address a Neptune server?",
+            ) from error
+
+    def _call(self, function: Callable[..., Any], project: str, **arguments: Any) -> Any:
+        retried = self._retried(with_neptune_client_metadata(function))
+
+        def call() -> Any:
+            with use_query_metadata(api_function="migration_pipeline"):
+                return retried(client=self._client, **arguments)
+
+        return self._guard(call, project)
+
+    def _retried(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        seconds = self._config.retry_seconds if self._connected else self._config.connect_seconds
+        retried: Callable[..., Any] = retry.retry_backoff(
+            soft_max_time=seconds, backoff_strategy=retry.exponential_backoff(jitter="full")
+        )(retry.handle_api_errors(function))
+        return retried
+
+    def _guard(self, call: Callable[[], Any], project: str) -> Any:
+        """Runs a request; a 401 is answered with a new token once; errors become ours."""
+        try:
+            try:
+                result = call()
+            except neptune_errors.NeptuneUnexpectedResponseError as error:
+                if _status_of(error) != 401:
+                    raise
+                self._forget_token()
+                result = call()
+        except Exception as error:
+            raise self._translate(error, project) from None
+        self._connected = True
+        return result
+
+    def _forget_token(self) -> None:
+        with self._token_lock:
+            authenticator = self._client.get_httpx_client().auth
+            authenticator._token = None
+
+    def _translate(self, error: Exception, project: str) -> Exception:
+        place = f"Neptune at {self.address}" + (f", project {project}" if project else "")
+        if isinstance(error, SourceError):
+            return error
+        if isinstance(error, neptune_errors.NeptuneProjectInaccessible):
+            return UnknownProjectError(project)
+        if isinstance(
+            error, neptune_errors.NeptuneInvalidCredentialsError | api_errors.ApiKeyRejectedError
+        ):
+            return CredentialsRefusedError(
+                f"{place} does not accept the token",
+                f"Set {TOKEN_VARIABLE} to a token of this server that is still valid.",
+            )
+        if isinstance(error, neptune_errors.NeptuneUnexpectedResponseError):
+            refused = CredentialsRefusedError if _status_of(error) == 401 else SourceRefusedError
+            return refused(
+                f"{place} refused a request ({_said(error)})",
+                "If it names a limit or a filter, narrow the selection; if it is a permission, "
+                "use another token.",
+            )
+        if isinstance(error, neptune_errors.NeptuneRetryError):
+            cause = error.__cause__
+            detail = f"{type(cause).__name__}: {cause}" if cause else _said(error)
+            return SourceUnavailableError(
+                f"{place} cannot be reached or keeps failing ({detail})",
+                "Check the address inside the token and the server; the same job goes on where "
+                "it stopped.",
+            )
+        return SourceUnavailableError(f"{place}: {type(error).__name__}: {error}")
+
+    def _parse(self, message: Any, response: Response[Any]) -> Any:
+        try:
+            return message.FromString(response.content)
+        except Exception as error:  # protobuf's DecodeError has no common base across backends
+            raise IncompleteAnswerError(
+                f"{self.address} answered with something that is not {message.__name__}: {error}"
+            ) from error
+
+
+def _said(error: Exception) -> str:
+    """The status and content lines of neptune-query's message, without its colours and advice."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    wanted = ("Response status:", "Response content:", "Last response")
+    return "; ".join(line for line in lines if line.startswith(wanted))[:500]
+
+
+def _status_of(error: Exception) -> int | None:
+    for line in str(error).splitlines():
+        if line.startswith("Response status:"):
+            number = line.removeprefix("Response status:").strip()
+            return int(number) if number.isdigit() else None
+    return None

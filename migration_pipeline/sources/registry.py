@@ -1,0 +1,78 @@
+"""Name → source, imported only when it is used: a vendor's client is slow to import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from migration_pipeline.errors import MissingSettingError, UnknownNameError
+from migration_pipeline.sources.source import Source
+
+SOURCE_VARIABLE = "MIGRATION_SOURCE"
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What every source is told.
+
+    Args:
+        token_variable: name of the environment variable that holds the token; the token itself
+            stands in no setting, so that it cannot get into a run's configuration.
+        workers: requests under way at once.
+        accept_missing_files: export runs although files that they name are gone.
+    """
+
+    token_variable: str = "NEPTUNE_API_TOKEN"
+    workers: int = 4
+    accept_missing_files: bool = False
+
+    def token(self) -> SecretStr:
+        """The token.
+
+        Raises:
+            MissingSettingError: the variable is unset or empty.
+        """
+        text = os.environ.get(self.token_variable, "").strip()
+        if not text:
+            raise MissingSettingError(self.token_variable, "reading from a Neptune server")
+        return SecretStr(text)
+
+
+def _neptune3(settings: SourceSettings) -> Source:
+    from migration_pipeline.sources.neptune3.config import Neptune3Config, server_address
+    from migration_pipeline.sources.neptune3.source import Neptune3Source
+
+    token = settings.token()
+    server_address(token)  # raises for a malformed one
+    return Neptune3Source(
+        Neptune3Config(
+            api_token=token,
+            workers=settings.workers,
+            accept_missing_files=settings.accept_missing_files,
+        )
+    )
+
+
+SOURCES: dict[str, Callable[[SourceSettings], Source]] = {"neptune3": _neptune3}
+"""To add a source: fill in its folder, add a line here."""
+
+
+def source_names() -> Sequence[str]:
+    return sorted(SOURCES)
+
+
+def make_source(name: str, settings: SourceSettings) -> Source:
+    """A source that is ready to be asked; its settings are checked, nothing is sent yet.
+
+    Raises:
+        UnknownNameError: there is no source of that name.
+        MissingSettingError, InvalidTokenError: what it needs is unset or malformed.
+    """
+    try:
+        factory = SOURCES[name]
+    except KeyError:
+        raise UnknownNameError("source", name, SOURCES, SOURCE_VARIABLE) from None
+    return factory(settings)
