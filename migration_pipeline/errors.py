@@ -220,6 +220,17 @@ class StepsMeetError(Terminal, TargetError):
         )
 
 
+class StepTooLargeError(Terminal, TargetError):
+    """A step times the multiplier does not fit into the target's 64-bit integers."""
+
+    def __init__(self, run: str, attribute: str, step: str, multiplier: str) -> None:
+        super().__init__(
+            f"run {run}, series {attribute!r}: step {step} times step multiplier {multiplier} "
+            "exceeds a 64-bit integer",
+            "Set MIGRATION_STEP_MULTIPLIER to a smaller one. Nothing of the run was sent.",
+        )
+
+
 # --- verify ---------------------------------------------------------------------------------
 
 

@@ -120,11 +120,14 @@ class Archive:
                 found.add(_project_of(first))
         return sorted(found)
 
-    def runs(self, project: str) -> dict[RunKey, ArchivedRun]:
+    def runs(
+        self, project: str, damaged: list[DamagedPartError] | None = None
+    ) -> dict[RunKey, ArchivedRun]:
         """All runs of a project whose part 0 is there, whatever their kind, by key.
 
         Cheap: one directory listing and the footer or first row of each part 0. A part that
-        cannot be read raises; `find` asks for one run without looking at the others.
+        cannot be read raises, or is noted in `damaged` where that is given; `find` asks for one
+        run without looking at the others.
         """
         runs = {}
         for kind in ("run", *KIND_DIRECTORIES.values()):
@@ -132,8 +135,14 @@ class Archive:
             for stem, numbers in _stems(directory).items():
                 if 0 not in numbers:
                     continue
-                run = self._archived(project, directory, stem, numbers, kind)
-                runs[run.key] = run
+                try:
+                    run = self._archived(project, directory, stem, numbers, kind)
+                except DamagedPartError as error:
+                    if damaged is None:
+                        raise
+                    damaged.append(error)
+                else:
+                    runs[run.key] = run
         return runs
 
     def _archived(

@@ -123,7 +123,7 @@ class RunSums:
         if not batch.num_rows:
             return
         micros, no_step = micros_from_steps(batch.column("step"))
-        times, no_time = _int64(batch.column("timestamp"))
+        times, no_time = int64_column(batch.column("timestamp"))
         values = _value_hashes(batch, self.file_info)
         hashes = np.empty(batch.num_rows, dtype=np.uint64)
         for start in range(0, batch.num_rows, _BLOCK):
@@ -135,7 +135,7 @@ class RunSums:
             h = _mix(h)
             h ^= values[part]
             hashes[part] = _mix(h)
-        for (path, kind), where in _segments(batch):
+        for (path, kind), where in segments(batch):
             self._add(
                 path,
                 kind,
@@ -191,7 +191,7 @@ class RunSums:
         return hasher.hexdigest()
 
 
-def _int64(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def int64_column(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """An int64 or timestamp column as numpy with a mask of its nulls; values at nulls are 0."""
     mask = np.asarray(column.is_null()) if column.null_count else np.zeros(len(column), dtype=bool)
     data = column.buffers()[1]
@@ -252,7 +252,7 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
 }
 
 
-def _segments(
+def segments(
     batch: pa.RecordBatch,
 ) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.intp] | slice]]:
     """The rows of each (path, type): slices where rows stand together, else index arrays."""
