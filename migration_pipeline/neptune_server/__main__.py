@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
+import signal
 import sys
 import tempfile
 import zipfile
@@ -29,28 +32,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="an archive's data directory")
     parser.add_argument("--files", type=Path, help="the same archive's files directory")
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    parser.add_argument(
+        "--store",
+        metavar="MODULE:FUNCTION",
+        help="serve the Store that a Python function returns; for benchmarks and tests",
+    )
     given = parser.parse_args(arguments)
     if (given.data is None) != (given.files is None):
         parser.error("--data and --files belong together")
-    if given.sample and given.data is not None:
-        parser.error("--sample and --data exclude each other")
-    with tempfile.TemporaryDirectory(prefix="neptune-sample-") as scratch:
+    if sum([given.sample, given.data is not None, given.store is not None]) > 1:
+        parser.error("--sample, --data and --store exclude each other")
+    # Ending by SystemExit lets the temporary folders be removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="neptune-sample-") as scratch,
+    ):
         try:
-            store = Store()
-            if given.sample:
-                load_sample(store, Path(scratch))
-            elif given.data is not None:
-                if not given.data.is_dir():
-                    raise FileNotFoundError(f"{given.data} is not a directory")
-                load_archive(store, given.data, given.files)
+            store = _store(given, Path(scratch))
             listening = listen(given.port)
-        except (MigrationError, OSError) as error:
+        except (MigrationError, OSError, ImportError, AttributeError) as error:
             print(f"neptune_server: {error}", file=sys.stderr)
             return 2
         server = make_server(store, Faults(), listening)
         print(f"export NEPTUNE_API_TOKEN={server.token}", flush=True)
         uvicorn_server(server).run(sockets=[listening])
     return 0
+
+
+def _store(given: argparse.Namespace, scratch: Path) -> Store:
+    if given.store is not None:
+        module, _, function = given.store.partition(":")
+        made: Store = getattr(importlib.import_module(module), function)()
+        return made
+    store = Store()
+    if given.sample:
+        load_sample(store, scratch)
+    elif given.data is not None:
+        if not given.data.is_dir():
+            raise FileNotFoundError(f"{given.data} is not a directory")
+        load_archive(store, given.data, given.files)
+    return store
 
 
 def load_sample(store: Store, scratch: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -55,10 +56,26 @@ def create_app(
         Route(path, _guarded(auth, handler), methods=[method]) for method, path, handler in handlers
     ]
     app = Starlette(
-        routes=[*routes, *auth.routes(), *stores.routes()],
+        routes=[*routes, *auth.routes(), *stores.routes(), _record(faults, traffic)],
         exception_handlers={ApiError: _as_json},
     )
     return Gate(app, faults, traffic)
+
+
+def _record(faults: Faults, traffic: Traffic) -> Route:
+    """What a test in another process wants to know of the server."""
+
+    async def record(_: Request) -> Response:
+        return JSONResponse(
+            {
+                "requests": traffic.requests,
+                "statuses": traffic.statuses,
+                "bytes_sent": traffic.bytes_sent,
+                "violations": [asdict(one) for one in faults.violations],
+            }
+        )
+
+    return Route("/server/traffic", record)
 
 
 def _guarded(auth: Auth, handler: Handler) -> Callable[[Request], Awaitable[Response]]:

@@ -83,9 +83,7 @@ class Auth:
             raise ApiError(401, "INVALID_API_TOKEN", "The API token is not known to this server.")
         self.exchanges += 1
         access, refresh = self._pair()
-        return JSONResponse(
-            {"accessToken": access, "refreshToken": refresh, "username": self.user}
-        )
+        return JSONResponse({"accessToken": access, "refreshToken": refresh, "username": self.user})
 
     async def _refresh(self, request: Request) -> Response:
         form = dict(

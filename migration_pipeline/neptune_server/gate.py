@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        connection = receive
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         path: str = scope["path"]
         self.traffic.asked(scope["method"], path)
@@ -44,12 +46,14 @@ class Gate:
         await asyncio.sleep(fault.latency)
         if fault.reset:
             _transport(send).abort()
+            await _gone(connection)
         elif fault.status is not None:
             if fault.retry_after is not None:
                 self.faults.told_to_wait(client, request, fault.retry_after)
             await _answer(fault, counted)
         elif fault.truncate is not None:
             await self.app(scope, receive, _truncating(counted, send, fault.truncate))
+            await _gone(connection)
         else:
             await self.app(scope, receive, counted)
 
@@ -77,6 +81,14 @@ async def _read(receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body"):
             return b"".join(pieces)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until uvicorn knows that the connection is closed, else it logs a missing answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -120,8 +132,6 @@ def _truncating(send: Send, raw: Send, part: float) -> Send:
             left = int(int(length) * part)
             await send(message)
             return
-        if message["type"] == "http.response.pathsend":  # pragma: no cover - uvicorn has it not
-            raise RuntimeError("cannot truncate a file that the server sends by itself")
         body = message.get("body", b"")[:left]
         left -= len(body)
         await send({"type": "http.response.body", "body": body, "more_body": True})

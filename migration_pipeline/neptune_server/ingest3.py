@@ -33,16 +33,11 @@ MAX_BINS = 512
 MAX_STEP = 1_000_000_000_000
 _MICROS = 1_000_000
 _KEPT_RESULTS = 100_000
-_READ_ONLY = (
-    "sys/id",
-    "sys/custom_run_id",
-    "sys/creation_time",
-    "sys/modification_time",
-    "sys/ping_time",
-    "sys/forking/",
-    "sys/experiment/",
-    "sys/diagnostics/",
+_READ_ONLY = frozenset(
+    f"sys/{name}"
+    for name in ("id", "custom_run_id", "creation_time", "modification_time", "ping_time")
 )
+_READ_ONLY_BELOW = ("sys/forking/", "sys/experiment/", "sys/diagnostics/")
 
 _GRPC = {IngestCode.OK: Code.OK}
 _GRPC |= dict.fromkeys(
@@ -206,7 +201,7 @@ class _Update:
                 raise Refused(IngestCode.FIELD_PATH_EMPTY)
             if len(path.encode()) > MAX_PATH:
                 raise Refused(IngestCode.FIELD_PATH_EXCEEDS_SIZE_LIMIT)
-            if path.startswith(_READ_ONLY):
+            if path in _READ_ONLY or path.startswith(_READ_ONLY_BELOW):
                 raise Refused(IngestCode.FIELD_PATH_NON_WRITABLE)
             action(path, argument)
         except Refused as refused:
@@ -379,7 +374,7 @@ def _step(step: Any) -> float:
         raise Refused(IngestCode.SERIES_STEP_TOO_LARGE)
     if step.micro >= _MICROS:
         raise Refused(IngestCode.SERIES_STEP_INVALID)
-    return (step.whole * _MICROS + step.micro) / _MICROS
+    return float((step.whole * _MICROS + step.micro) / _MICROS)
 
 
 def _milliseconds(timestamp: Any) -> int:

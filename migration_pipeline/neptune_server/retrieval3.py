@@ -57,7 +57,9 @@ class Retrieval:
         with self.store.lock:
             return self._entries(_json(body), list(self.store.projects.values()), list(_ADDRESS))
 
-    def _entries(self, params: dict[str, Any], projects: list[Project], paths: list[str]) -> Any:
+    def _entries(
+        self, params: dict[str, Any], projects: list[Project], paths: list[str]
+    ) -> Response:
         test = _query(params)
         leaders = params.get("experimentLeader") is True
         runs = [
@@ -262,7 +264,8 @@ def _literal_names(pattern: str) -> frozenset[str] | None:
     inner = pattern[1:-1]
     grouped = inner.startswith("(") and inner.endswith(")")
     characters = iter(inner[1:-1] if grouped else inner)
-    names, current = [], []
+    names: list[str] = []
+    current: list[str] = []
     for character in characters:
         if character == "\\":
             character = next(characters, "a")

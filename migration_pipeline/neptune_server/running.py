@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
@@ -27,7 +29,8 @@ class RunningServer:
     """A server and all that a test wants to look at or turn.
 
     `token` goes into NEPTUNE_API_TOKEN. `store` is what it knows; `faults` what it does wrong;
-    `auth` issues tokens, `object_stores` signed URLs; `traffic` counts.
+    `auth` issues tokens (`lifetime`, `expire_tokens()`), `object_stores` signed URLs (`provider`,
+    `lifetime`, `expire_urls()`); `traffic` counts.
     """
 
     def __init__(self, store: Store, faults: Faults, url: str) -> None:
@@ -127,6 +130,12 @@ class SpawnedServer:
     process: subprocess.Popen[str]
     token: str
     url: str
+
+    def traffic(self) -> dict[str, Any]:
+        """`requests` by endpoint, `statuses`, `bytes_sent` and `violations` so far."""
+        with urllib.request.urlopen(f"{self.url}/server/traffic") as answer:
+            parsed: dict[str, Any] = json.load(answer)
+        return parsed
 
     def stop(self) -> None:
         """End the process and wait for it."""

@@ -77,7 +77,9 @@ class Series:
             for one in requests:
                 series = one["series"]
                 run = self.store.resolve(series["holder"]["identifier"])
-                points = run and object_points(run, series["attribute"], _scope(series))
+                if run is None:
+                    continue
+                points = object_points(run, series["attribute"], _scope(series))
                 if points is None:
                     continue
                 answer = result.series.add(requestId=one["requestId"])
@@ -211,9 +213,7 @@ def _object_page(
     answer.searchAfter.token = json.dumps([last, sent])
 
 
-def _in_order(
-    points: ObjectPoints, params: dict[str, Any], after: float | None
-) -> Iterator[int]:
+def _in_order(points: ObjectPoints, params: dict[str, Any], after: float | None) -> Iterator[int]:
     low, high = _range(params)
     descending = params.get("order") == "descending"
     indices = range(len(points.steps))

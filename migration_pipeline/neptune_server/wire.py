@@ -9,6 +9,7 @@ point carries completion_ratio 1.0 (32 bit) and is then 32 bytes long.
              4 is_preview: bool, 5 completion_ratio: float }
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,21 +65,21 @@ def encode_response(series: Iterable[tuple[str, int, FloatPoints]]) -> bytes:
     return b"".join(parts)
 
 
-def encode_points(points: FloatPoints) -> list[memoryview]:
-    """The repeated field `values` (tag, length, message per point) as pieces to be joined."""
+def encode_points(points: FloatPoints) -> list[NDArray[np.uint8]]:
+    """The repeated field `values` (tag, length, message per point) as bytes to be joined."""
     if not len(points):
         return []
     layouts = _layouts(points)
     if isinstance(layouts, int):
-        return [memoryview(_records(points, layouts).reshape(-1))]
+        return [_records(points, layouts).reshape(-1)]
     changes = np.flatnonzero(np.diff(layouts)) + 1
     if len(changes) < max(_MAX_RUNS, len(points) // 1024):
         edges = [0, *changes.tolist(), len(points)]
         return [
-            memoryview(_records(points.take(slice(a, b)), int(layouts[a])).reshape(-1))
-            for a, b in zip(edges, edges[1:], strict=False)
+            _records(points.take(slice(a, b)), int(layouts[a])).reshape(-1)
+            for a, b in itertools.pairwise(edges)
         ]
-    return [memoryview(_scattered(points, layouts))]
+    return [_scattered(points, layouts)]
 
 
 # A layout is a small number: bytes of the timestamp's varint (0 when left out), then one bit
@@ -111,7 +112,8 @@ def _layouts(points: FloatPoints) -> int | NDArray[np.int64]:
 
 def _nonzero(array: Floats) -> NDArray[np.bool_]:
     """Whether any bit is set: -0.0 is sent, only +0.0 is left out."""
-    return np.ascontiguousarray(array).view(np.uint64) != 0
+    bits: NDArray[np.uint64] = np.ascontiguousarray(array).view(np.uint64)
+    return np.not_equal(bits, 0)
 
 
 def _varint_sizes(timestamps: Ints) -> int | NDArray[np.int64]:
