@@ -106,8 +106,8 @@ def _steps(run: Run) -> None:
         "quarters": [f"{n // 4}.{n % 4 * 25:02d}" for n in range(40)],
         "tenths": [f"{n // 10}.{n % 10}" for n in range(50)],
         "millionths": ["0.000001", "0.000002", "0.000010", "0.999999", "1.000001"],
-        # times 100 or a million as doubles these are not whole: 28.999999999999996 …
-        "inexact as doubles": ["0.29", "0.57", "0.58", "1.15", "4.35", "8.21", "16.08", "1001.13"],
+        # as doubles not whole when multiplied by 100: 28.999999999999996 …
+        "inexact as doubles": ["0.29", "0.57", "0.58", "1.15", "4.35", "8.21", "16.08", "64.1"],
         "far": ["0", "4294967296.000001", "9007199254.740993", "999999999999"],
         "one point": ["3"],
         "sparse": [str(n * n * n) for n in range(30)],
