@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
@@ -56,7 +57,7 @@ class ArchivedRun:
 
     def batches(
         self, columns: Sequence[str] | None = None, types: Sequence[str] | None = None
-    ) -> Iterator[object]:
+    ) -> Iterator[pa.RecordBatch]:
         """The rows as `BATCH_SCHEMA` record batches of bounded size, part by part.
 
         Args:

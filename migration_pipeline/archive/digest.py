@@ -68,7 +68,7 @@ def digest_bytes(content: bytes) -> FileInfo:
     return FileInfo(len(content), hashlib.blake2b(content, digest_size=16).hexdigest())
 
 
-def _mix(h: UInt64s) -> UInt64s:
+def mix(h: UInt64s) -> UInt64s:
     """splitmix64's finalizer, in place."""
     h ^= h >> _S30
     h *= _M1
@@ -128,13 +128,13 @@ class RunSums:
         hashes = np.empty(batch.num_rows, dtype=np.uint64)
         for start in range(0, batch.num_rows, _BLOCK):
             part = slice(start, start + _BLOCK)
-            h = _mix(micros[part].view(np.uint64) + _SEED)
+            h = mix(micros[part].view(np.uint64) + _SEED)
             h[no_step[part]] = _NO_STEP
             h ^= times[part].view(np.uint64)
             h[no_time[part]] ^= _NO_TIME
-            h = _mix(h)
+            h = mix(h)
             h ^= values[part]
-            hashes[part] = _mix(h)
+            hashes[part] = mix(h)
         for (path, kind), where in segments(batch):
             self._add(
                 path,

@@ -1,0 +1,55 @@
+"""What a target cannot hold of a run, by name, decided before the load.
+
+Where the target takes files, the exact values are kept there beside the run, so a read-back gives
+all of the archive again; `Loss.kept` says where. What is kept nowhere is what a verifier may leave
+out of its findings, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migration_pipeline.mapping.scan import RunScan, SeriesScan
+from migration_pipeline.mapping.sidecar import MIGRATION, POINTS
+from migration_pipeline.mapping.terms import Capabilities, Loss
+
+
+def series_losses(scan: RunScan) -> list[Loss]:
+    """Losses of the float series; those of single parameters show while they are sent."""
+    can = scan.capabilities
+    return [
+        Loss(path, reason, count, _kept(can, reason, series))
+        for path, series in sorted(scan.series.items())
+        for reason, count in _reasons(can, series)
+        if count
+    ]
+
+
+def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]:
+    yield "without step", series.without_step
+    yield "without value", series.without_value
+    if can.integer_steps:
+        yield "step is not whole", series.rounded
+    if can.point_times == "required":
+        yield WITHOUT_TIME, series.without_time
+    if can.point_times == "dropped":
+        yield "time", series.rows - series.without_time
+    if can.earliest_time_ms is not None:
+        yield "time too early", series.early
+    if not can.nan:
+        yield "NaN", series.not_a_number
+    if not can.infinity:
+        yield "infinity", series.infinite
+    if not can.negative_zero:
+        yield "negative zero", series.negative_zero
+    if not can.repeated_points:
+        yield "repeated point", series.repeats
+
+
+WITHOUT_TIME = "without time"
+
+
+def _kept(can: Capabilities, reason: str, series: SeriesScan) -> str:
+    if can.files == "no":
+        return ""
+    return MIGRATION if reason == WITHOUT_TIME and series.timeless else POINTS

@@ -1,0 +1,242 @@
+"""Reads a run once before anything is sent: what it holds, what a target cannot hold of it, and
+whether its steps can be told apart there.
+
+Decisions must stand before the first byte is sent, and the rows must not be held: so a run is read
+twice, once here and once while it is sent. What cannot be mapped is refused here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from migration_pipeline.archive.archive import ArchivedRun, RunKey
+from migration_pipeline.archive.digest import RunSums, segments
+from migration_pipeline.archive.schema import FILE_TYPES, micros_from_steps
+from migration_pipeline.errors import DamagedPartError
+from migration_pipeline.mapping import steps
+from migration_pipeline.mapping.facts import FactsReader
+from migration_pipeline.mapping.points import PointMapper, Points, Rows, negative_zeros
+from migration_pipeline.mapping.terms import Capabilities, Content, ProjectMapping, RunFacts
+
+_HASHES_AT_A_TIME = 8_000_000
+"""Points of disordered series whose hashes are held at the same time (64 MB)."""
+_POINT_COLUMNS = ("attribute_path", "attribute_type", "step", "timestamp", "float_value")
+
+
+@dataclass
+class SeriesScan:
+    """What one float series holds; counts of what a target may not hold as it is."""
+
+    rows: int = 0
+    step_min: int | None = None
+    step_max: int | None = None
+    without_step: int = 0
+    without_time: int = 0
+    early: int = 0
+    infinite: int = 0
+    not_a_number: int = 0
+    negative_zero: int = 0
+    without_value: int = 0
+    rounded: int = 0
+    ordered: bool = True
+    """Steps grow strictly, as they will be at the target: no two points can be equal there."""
+    repeats: int = 0
+    """Points whose triple at the target is that of an earlier one."""
+    repeated: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Hashes of the triples that occur more than once, sorted."""
+    last_step: int | None = None
+
+    @property
+    def timeless(self) -> bool:
+        """No point has a time: said once for the series instead of point by point."""
+        return self.without_time == self.rows
+
+
+@dataclass
+class RunScan:
+    """What is known of a run after it was read once.
+
+    Args:
+        attributes: (path, type) → rows.
+        series: path → float series.
+        facts: name, dates, status, tags.
+        content: digest and so on, for the mark of completion.
+    """
+
+    run: ArchivedRun
+    mapping: ProjectMapping
+    capabilities: Capabilities
+    attributes: dict[tuple[str, str], int] = field(default_factory=dict)
+    series: dict[str, SeriesScan] = field(default_factory=dict)
+    facts: RunFacts = field(default_factory=lambda: RunFacts(""))
+    content: Content = field(default_factory=lambda: Content(""))
+
+    @property
+    def key(self) -> RunKey:
+        return self.run.key
+
+    @property
+    def mapper(self) -> PointMapper:
+        multiplier = self.mapping.step_multiplier
+        return PointMapper(self.capabilities, multiplier, self.facts.start or 0)
+
+    def of_types(self, kinds: Collection[str]) -> list[tuple[str, str]]:
+        """(path, type) of the attributes of these types, sorted."""
+        return sorted(a for a in self.attributes if a[1] in kinds)
+
+
+def scan_run(run: ArchivedRun, capabilities: Capabilities, mapping: ProjectMapping) -> RunScan:
+    """Reads a run once; its float series once more where steps repeat or go back.
+
+    Raises:
+        DamagedPartError: a part cannot be read, or a file is not there or has another size.
+        StepsMeetError, StepTooLargeError: the multiplier does not fit this run.
+    """
+    scan = RunScan(run, mapping, capabilities)
+    manifest = run.manifest
+    sums = RunSums(run.file_info) if manifest is None else None
+    sizes = {f.path: f.size for f in manifest.files} if manifest else {}
+    facts = FactsReader()
+    decimals = 0
+    for batch in run.batches():
+        facts.update(batch)
+        if sums is not None:
+            sums.update(batch)
+        points: Points | None = None
+        for (path, kind), rows in segments(batch):
+            count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+            scan.attributes[path, kind] = scan.attributes.get((path, kind), 0) + count
+            if kind == "float_series":
+                points = points or Points.of(batch)
+                here = points.take(rows)
+                decimals = steps.decimals_of(here.micros, decimals)
+                _look(scan, path, here)
+            elif kind in FILE_TYPES:
+                _check_files(run, batch, rows, sizes)
+    scan.facts = facts.facts(run.key, manifest.parent if manifest else None)
+    digest = manifest.digest if manifest else sums.digest() if sums else ""
+    scan.content = Content(digest, "" if manifest else fingerprint(run), decimals)
+    _look_again(scan)
+    return scan
+
+
+def _look(scan: RunScan, path: str, points: Points) -> None:
+    can, multiplier = scan.capabilities, scan.mapping.step_multiplier
+    series = scan.series.setdefault(path, SeriesScan())
+    series.rows += len(points)
+    series.without_step += int(points.no_step.sum())
+    series.without_time += int(points.no_time.sum())
+    series.early += int(PointMapper(can, multiplier, 0).early(points).sum())
+    series.without_value += int(points.no_value.sum())
+    series.infinite += int(np.isinf(points.values).sum())
+    series.not_a_number += int(np.isnan(points.values).sum()) - int(points.no_value.sum())
+    series.negative_zero += int(negative_zeros(points.values).sum())
+    whole = points.micros
+    if can.integer_steps:
+        low, high = int(whole.min()), int(whole.max())
+        steps.check_fits(str(scan.key), path, (low, high), multiplier)
+        whole, rounded = steps.scale(whole, multiplier)
+        series.rounded += int(rounded.sum())
+    first = int(whole[0])
+    grows = series.last_step is None or first > series.last_step
+    series.ordered &= bool(grows and (np.diff(whole) > 0).all())
+    series.last_step = int(whole[-1])
+
+
+def _look_again(scan: RunScan) -> None:
+    """Finds triples that occur more than once, and steps that meet, in disordered series."""
+    disordered = {path for path, s in scan.series.items() if not s.ordered}
+    rounded = {path for path in disordered if scan.series[path].rounded}
+    if not disordered or (scan.capabilities.repeated_points and not rounded):
+        return
+    held: dict[str, list[npt.NDArray[np.int64]]] = {path: [] for path in rounded}
+    total = sum(scan.series[path].rows for path in disordered)
+    passes = np.uint64(-(-total // _HASHES_AT_A_TIME))
+    found: dict[str, list[npt.NDArray[np.uint64]]] = {path: [] for path in disordered}
+    for number in range(int(passes)):
+        hashes: dict[str, list[npt.NDArray[np.uint64]]] = {path: [] for path in disordered}
+        for path, points in _points_of(scan.run, disordered):
+            if path in rounded and number == 0:
+                held[path].append(np.unique(points.micros))
+            sent = scan.mapper.map(points, scan.series[path].timeless).hashes()
+            hashes[path].append(sent[sent % passes == number] if passes > 1 else sent)
+        for path, parts in hashes.items():
+            distinct, counts = np.unique(np.concatenate(parts), return_counts=True)
+            scan.series[path].repeats += int((counts - 1).sum())
+            found[path].append(distinct[counts > 1])
+    for path, arrays in held.items():
+        every = np.concatenate(arrays)
+        steps.check_apart(str(scan.key), path, every, scan.mapping.step_multiplier)
+    for path, parts in found.items():
+        scan.series[path].repeated = np.sort(np.concatenate(parts))
+
+
+def _points_of(run: ArchivedRun, paths: Collection[str]) -> Iterator[tuple[str, Points]]:
+    for batch in run.batches(columns=_POINT_COLUMNS, types=("float_series",)):
+        points = Points.of(batch)
+        for (path, _), rows in segments(batch):
+            if path in paths:
+                yield path, points.take(rows)
+
+
+def _check_files(
+    run: ArchivedRun, batch: pa.RecordBatch, rows: Rows, sizes: dict[str, int]
+) -> None:
+    for path in file_paths(batch, rows):
+        try:
+            size = run.file(path).stat().st_size
+        except OSError as error:
+            raise DamagedPartError(
+                str(run.parts[0]), f"it names the file {path!r}, which is not there"
+            ) from error
+        if path in sizes and sizes[path] != size:
+            raise DamagedPartError(
+                str(run.parts[0]),
+                f"it names the file {path!r} with {sizes[path]} bytes, which has {size}",
+            )
+
+
+def file_paths(batch: pa.RecordBatch, rows: Rows) -> list[str]:
+    """file_value.path of these rows; rows without a value are left out."""
+    column = batch.column("file_value")
+    indices = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+    values = column.take(pa.array(indices)).to_pylist()
+    return [v["path"] for v in values if v is not None and v["path"] is not None]
+
+
+def fingerprint(run: ArchivedRun) -> str:
+    """Digest of the parts' footers: changes when a part is written anew with other content.
+
+    For runs without a manifest. Footers hold sizes, counts and extremes of every column, so this
+    answers "is it still what was loaded?" without reading rows.
+    """
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in run.parts:
+        hasher.update(_footer(part))
+    return hasher.hexdigest()
+
+
+def _footer(part: Path) -> bytes:
+    with part.open("rb") as stream:
+        stream.seek(-8, 2)
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(-8 - length, 2)
+        return stream.read(length)
+
+
+def step_decimals(run: ArchivedRun) -> int:
+    """Decimals of the finest step of a run's float series; reads its steps if it must."""
+    if run.manifest:
+        kind = run.manifest.types.get("float_series")
+        return kind.step_decimals if kind else 0
+    decimals = 0
+    for batch in run.batches(columns=["step"], types=("float_series",)):
+        decimals = steps.decimals_of(micros_from_steps(batch.column("step"))[0], decimals)
+    return decimals

@@ -1,0 +1,109 @@
+"""Steps as a target wants them, exactly.
+
+An archived step is a decimal with six places, held as int64 millionths. Where a target takes whole
+steps only, all steps of a project are multiplied by one power of ten, the smallest that makes them
+whole. Nothing goes through float: 0.29 × 100 is 28.999… there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from migration_pipeline.archive.schema import MICROS
+from migration_pipeline.errors import ConfigError, StepsMeetError, StepTooLargeError
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MAX_MULTIPLIER = 10**12
+"""Above it the arithmetic on fractions would leave int64; no archive needs more than 10**6."""
+_INT64 = np.iinfo(np.int64)
+
+
+def multiplier_for(decimals: int) -> int:
+    """The smallest power of ten that makes steps with so many decimals (0 to 6) whole."""
+    return int(10**decimals)
+
+
+def check_multiplier(multiplier: int) -> int:
+    """A configured multiplier, if it can be used.
+
+    Raises:
+        ConfigError: it is not between 1 and `MAX_MULTIPLIER`.
+    """
+    if not 1 <= multiplier <= MAX_MULTIPLIER:
+        raise ConfigError(
+            f"MIGRATION_STEP_MULTIPLIER is {multiplier}",
+            f"It must be a whole number from 1 to {MAX_MULTIPLIER}.",
+        )
+    return multiplier
+
+
+def decimals_of(micros: Int64s, known: int = 0) -> int:
+    """Decimals of the finest of these steps, at least `known`."""
+    while known < 6 and bool((micros % 10 ** (6 - known)).any()):
+        known += 1
+    return known
+
+
+def scale(micros: Int64s, multiplier: int) -> tuple[Int64s, Bools]:
+    """Millionths → whole steps, rounded down, and where rounding was needed.
+
+    The result must fit: `check_fits` looks at the smallest and the largest step beforehand.
+    """
+    whole, rest = np.divmod(micros, MICROS)
+    scaled = rest * multiplier
+    return whole * multiplier + scaled // MICROS, scaled % MICROS != 0
+
+
+def unscale(steps: Int64s, multiplier: int) -> Int64s:
+    """Whole steps → millionths: the inverse of `scale` where nothing was rounded."""
+    whole, rest = np.divmod(steps, multiplier)
+    micros: Int64s = whole * MICROS + rest * MICROS // multiplier
+    return micros
+
+
+def fits(micros: int, multiplier: int) -> bool:
+    """Whether a step times the multiplier is an int64."""
+    return _INT64.min <= micros * multiplier // MICROS <= _INT64.max
+
+
+def check_fits(run: str, attribute: str, extremes: tuple[int, int], multiplier: int) -> None:
+    """Raises StepTooLargeError when the smallest or the largest step leaves int64."""
+    for micros in extremes:
+        if not fits(micros, multiplier):
+            raise StepTooLargeError(run, attribute, step_text(micros), str(multiplier))
+
+
+def check_apart(run: str, attribute: str, micros: Int64s, multiplier: int) -> None:
+    """Raises StepsMeetError when two different steps of one series become one.
+
+    Args:
+        micros: steps of the series, in any order, repeated or not.
+    """
+    distinct = np.unique(micros)
+    scaled, _ = scale(distinct, multiplier)
+    meet = np.flatnonzero(scaled[1:] == scaled[:-1])
+    if len(meet):
+        first, second = (step_text(int(distinct[meet[0] + i])) for i in (0, 1))
+        raise StepsMeetError(run, attribute, first, second, str(multiplier))
+
+
+def step_text(micros: int) -> str:
+    """Millionths as the shortest exact decimal: 12, 0.25, -3.000001."""
+    sign, (whole, rest) = ("-" if micros < 0 else ""), divmod(abs(micros), MICROS)
+    return f"{sign}{whole}.{rest:06d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+
+
+def step_micros(text: str) -> int:
+    """The inverse of `step_text`.
+
+    Raises:
+        ValueError: it is no decimal, or has more than six places.
+    """
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    whole, _, rest = digits.partition(".")
+    if not (whole.isdecimal() and (rest.isdecimal() or not rest) and len(rest) <= 6):
+        raise ValueError(f"{text!r} is not a step")
+    return sign * (int(whole) * MICROS + int(rest.ljust(6, "0") or 0))

@@ -1,0 +1,124 @@
+"""The terms in which archive and targets are spoken of: what a target can hold, what is lost there,
+how a project is mapped, what a run is beside its attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Holds = Literal["native", "file", "tag", "no"]
+"""How a target holds something: as its own kind of thing, as a file, as a tag, or not."""
+
+
+class Capabilities(BaseModel):
+    """What a target can hold, and how much at a time. Every number names its source beside it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key_max_length: int
+    """Characters of a metric's or parameter's name."""
+    key_characters: str
+    """The allowed characters, as the inside of a regular expression's class."""
+    key_first_character: str = ""
+    """The same for the first character; empty: as the others."""
+    key_is_path: bool = True
+    """Whether a name must be a normalised path (no `//`, `.`, `..`, leading or trailing `/`)."""
+    integer_steps: bool
+    """Float series take whole steps only."""
+    monotonic_steps: bool = False
+    repeated_points: bool
+    """Whether two equal points (step, time, value) of one series are kept as two."""
+    nan: bool
+    infinity: bool
+    negative_zero: bool
+    """Whether -0.0 comes back with its sign."""
+    point_times: Literal["optional", "required", "dropped"]
+    earliest_time_ms: int | None = None
+    """Points before this time (ms since 1970) are refused; None: no limit."""
+    parameter_max_length: int | None = None
+    """Characters of a parameter's value; longer ones are kept in full beside it."""
+    parameter_nul: bool = True
+    """Whether U+0000 may stand in text."""
+    parameter_types: Literal["text", "native"] = "text"
+    string_series: Holds
+    histogram_series: Holds
+    files: Holds
+    forks: Holds
+    tag_max_length: int | None = None
+    points_per_request: int
+    parameters_per_request: int
+    requests_per_second: float | None = None
+    file_characters: str = r"\w .=,-"
+    """The allowed characters in the path of a file, beside `/`."""
+    file_path_max_length: int = 700
+    parallel_runs: int = 4
+    """How many runs may be loaded at the same time; more gives nothing or is refused."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a target cannot hold as it is, by name; decided from capabilities before the load.
+
+    Args:
+        attribute: the path it concerns.
+        reason: the field's term for it, such as `infinity` or `parameter too long`.
+        count: values concerned.
+        kept: where the exact values are kept at the target; empty: they are not.
+    """
+
+    attribute: str
+    reason: str
+    count: int
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class ProjectMapping:
+    """Decisions that hold for all runs of a project at one target.
+
+    Args:
+        step_multiplier: whole steps = steps × this, exactly; 1 where steps stay as they are.
+        name_prefix: put before the names of projects or experiments.
+    """
+
+    step_multiplier: int = 1
+    name_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a run was loaded from; goes into the mark of completion.
+
+    Args:
+        digest: of the content (`archive.digest`), however and by whomever it was written.
+        fingerprint: of the parts' footers; set for runs without a manifest only, so that "is
+            anything new?" can be answered without reading all their rows again.
+        step_decimals: how many decimals the finest step of its float series has.
+    """
+
+    digest: str
+    fingerprint: str = ""
+    step_decimals: int = 0
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a tracker shows of a run beside its attributes. Times in ms since 1970, UTC."""
+
+    name: str
+    start: int | None = None
+    end: int | None = None
+    failed: bool = False
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    owner: str = ""
+    parent: str = ""
+    """Run id that it was forked from."""
+    group_tags: tuple[str, ...] = ()
+    experiment: str = ""
+    """`sys/name`: what Neptune 3.x calls the experiment."""
+    sys_id: str = ""
+    fork_step: float | None = None
