@@ -67,8 +67,11 @@ class RunningServer:
 
 
 def listen(port: int = 0) -> socket.socket:
-    """A socket bound to loopback; port 0 takes a free one. OSError when the port is in use."""
-    listening = socket.socket()
+    """A socket bound to loopback; port 0 takes a free one. OSError when the port is in use.
+
+    The protocol is named because asyncio sends small answers without delay (40 ms) only then.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((HOST, port))
     return listening
