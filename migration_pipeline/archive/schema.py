@@ -104,9 +104,11 @@ def float_to_micros(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     The whole part is split off first: `steps * 1e6` alone rounds above 4.5e9.
     """
     whole = np.floor(steps)
-    micros: npt.NDArray[np.int64] = whole.astype(np.int64) * MICROS + np.rint(
-        (steps - whole) * MICROS
-    ).astype(np.int64)
+    micros: npt.NDArray[np.int64] = whole.astype(np.int64)
+    micros *= MICROS
+    fractions = steps - whole
+    if fractions.any():
+        micros += np.rint(fractions * MICROS).astype(np.int64)
     return micros
 
 
@@ -140,6 +142,17 @@ def make_batch(project: str, run: str, rows: Sequence[dict[str, Any]]) -> pa.Rec
     )
 
 
+_empty_columns: dict[str, pa.Array] = {}
+
+
+def _nulls(field: pa.Field, rows: int) -> pa.Array:
+    """A column without a value, cut from one that is kept: its zeros are not written anew."""
+    column = _empty_columns.get(field.name)
+    if column is None or len(column) < rows:
+        column = _empty_columns[field.name] = pa.nulls(1 << (rows - 1).bit_length(), field.type)
+    return column.slice(0, rows)
+
+
 def float_series_batch(
     project: str,
     run: str,
@@ -161,7 +174,7 @@ def float_series_batch(
             repeated(run, rows),
             paths,
             repeated("float_series", rows),
-            *(given.get(f.name, pa.nulls(rows, f.type)) for f in _VALUE_FIELDS),
+            *(given[f.name] if f.name in given else _nulls(f, rows) for f in _VALUE_FIELDS),
         ],
         schema=BATCH_SCHEMA,
     )

@@ -39,7 +39,7 @@ from migration_pipeline.archive.manifest import (
     now,
     read_manifest,
 )
-from migration_pipeline.archive.schema import BATCH_SCHEMA
+from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS
 from migration_pipeline.errors import ArchiveNotWritableError, DamagedPartError
 
 PART_BYTES = 50 * 1024 * 1024
@@ -207,8 +207,15 @@ class _Part:
         self.path = path
         self._sink = pa.OSFile(str(path), "wb")
         # store_schema=False: the dictionaries in memory must not show in the file's schema.
+        # Dictionaries only where values repeat on every row: hashing each step and time costs as
+        # much as all the rest, and differences compress better.
         self._writer = pq.ParquetWriter(
-            self._sink, BATCH_SCHEMA, compression="snappy", store_schema=False
+            self._sink,
+            BATCH_SCHEMA,
+            compression="snappy",
+            store_schema=False,
+            use_dictionary=list(KEY_COLUMNS),
+            column_encoding={"timestamp": "DELTA_BINARY_PACKED", "step": "DELTA_BYTE_ARRAY"},
         )
 
     @property

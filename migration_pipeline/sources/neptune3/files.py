@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -55,10 +56,14 @@ class Downloader:
         self._client = client
         self._scratch = scratch
         self._numbers = itertools.count()
-        self._http = httpx.Client(timeout=httpx.Timeout(60.0), follow_redirects=True)
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client(timeout=httpx.Timeout(60.0), follow_redirects=True)
 
     def close(self) -> None:
-        self._http.close()
+        if "_http" in self.__dict__:
+            self._http.close()
 
     def download(
         self, files: Sequence[StoredFile]

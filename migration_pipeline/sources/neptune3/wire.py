@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.series_values_pb2 import (
     ProtoFloatPointValueDTO,
     ProtoFloatSeriesValuesDTO,
@@ -25,6 +27,8 @@ from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.series_va
 from migration_pipeline.archive.schema import float_to_micros
 from migration_pipeline.errors import IncompleteAnswerError
 
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TIMESTAMP, _STEP, _VALUE, _PREVIEW, _RATIO = 0x08, 0x11, 0x19, 0x20, 0x2D
 _MAX_STRETCHES = 32
@@ -35,22 +39,65 @@ _MIN_RECORD = 16
 
 @dataclass(frozen=True)
 class Points:
-    """One series' points of one answer, in the order they came; all arrays have the same length."""
+    """One series' points of one answer, in the order they came: columns that still lie in it."""
 
     request_id: str
-    micros: npt.NDArray[np.int64]
-    timestamps: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-    previews: int
-    last_step: float
-    """The last step as the server sent it: where the next page starts."""
+    columns: list[Columns]
 
     def __len__(self) -> int:
-        return len(self.micros)
+        return sum(len(part.steps) for part in self.columns)
+
+    @property
+    def last_step(self) -> float:
+        """The last step as the server sent it: where the next page starts."""
+        return float(self.columns[-1].steps[-1])
+
+    @property
+    def highest_step(self) -> float:
+        return max(float(self.columns[0].steps[0]), self.last_step)
+
+    @property
+    def previews(self) -> int:
+        return sum(part.previews for part in self.columns)
+
+    def fill(self, micros: Int64s, timestamps: Int64s, values: Float64s) -> None:
+        """Writes steps (millionths), times (ms) and values into arrays of this length."""
+        at = 0
+        for part in self.columns:
+            where = slice(at, at + len(part.steps))
+            micros[where] = float_to_micros(np.ascontiguousarray(part.steps))
+            values[where] = part.values
+            part.fill_timestamps(timestamps[where])
+            at = where.stop
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A stretch of points with one layout; steps and values are views into the answer.
+
+    `timestamps` are the times themselves, or, with `varint_bytes`, words that begin with their
+    varints.
+    """
+
+    timestamps: npt.NDArray[Any]
+    steps: Float64s
+    values: Float64s
+    previews: int
+    varint_bytes: int = 0
+
+    def fill_timestamps(self, out: Int64s) -> None:
+        if not self.varint_bytes:
+            out[:] = self.timestamps
+            return
+        words = np.ascontiguousarray(self.timestamps)
+        times = words & np.uint64(0x7F)
+        for i in range(1, self.varint_bytes):
+            times |= (words >> np.uint64(i)) & np.uint64(0x7F << (7 * i))
+        out[:] = times.view(np.int64)
 
 
 def decode_float_series(answer: bytes) -> Iterator[Points]:
-    """Decodes a `ProtoFloatSeriesValuesResponseDTO`.
+    """Decodes a `ProtoFloatSeriesValuesResponseDTO`, whose bytes must live as long as the points.
 
     Raises:
         IncompleteAnswerError: the bytes are not such a message, or are cut off.
@@ -59,7 +106,7 @@ def decode_float_series(answer: bytes) -> Iterator[Points]:
         for number, payload in _fields(memoryview(answer)):
             if number == 1 and isinstance(payload, memoryview):
                 yield _decode_series(payload)
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, DecodeError) as error:
         raise IncompleteAnswerError(
             f"a float series answer of {len(answer)} bytes cannot be decoded: {error}"
         ) from error
@@ -72,16 +119,11 @@ def _decode_series(message: memoryview) -> Points:
             request_id = bytes(payload).decode()
         elif number == 2 and isinstance(payload, memoryview):
             values = payload
-    timestamps, steps, numbers, previews = decode_points(values)
-    last_step = float(steps[-1]) if len(steps) else 0.0
-    return Points(request_id, float_to_micros(steps), timestamps, numbers, previews, last_step)
+    return Points(request_id, decode_points(values))
 
 
-Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64], int]
-
-
-def decode_points(message: memoryview) -> Columns:
-    """Timestamps (ms), steps, values and the number of previews of `ProtoFloatSeriesValuesDTO`."""
+def decode_points(message: memoryview) -> list[Columns]:
+    """The points of a `ProtoFloatSeriesValuesDTO`, one `Columns` for each stretch of one layout."""
     stretches: list[Columns] = []
     at, end, decoded = 0, len(message), 0
     while at < end:
@@ -89,48 +131,31 @@ def decode_points(message: memoryview) -> Columns:
             at = _skip(message, at)
             continue
         if len(stretches) > _MAX_STRETCHES + decoded // 64:
-            return _decode_with_protobuf(message)
+            return [_decode_with_protobuf(message)]
         size, layout = _layout(message, at)
         if layout is None:
             count = 1
-            stretches.append(_read_one(message[_varint(message, at + 1)[1] : at + size]))
+            record = message[_varint(message, at + 1)[1] : at + size]
+            stretches.append(_columns([ProtoFloatPointValueDTO.FromString(bytes(record))]))
         else:
             count = layout.count(message, at)
             stretches.append(layout.read(message, at, count))
         at += count * size
         decoded += count
-    if not stretches:
-        empty = np.empty(0, dtype=np.float64)
-        return np.empty(0, dtype=np.int64), empty, empty, 0
-    if len(stretches) == 1:
-        return stretches[0]
-    timestamps, steps, values, previews = zip(*stretches, strict=True)
-    return (
-        np.concatenate(timestamps),
-        np.concatenate(steps),
-        np.concatenate(values),
-        sum(previews),
-    )
+    return stretches
 
 
 def _decode_with_protobuf(message: memoryview) -> Columns:
-    points = ProtoFloatSeriesValuesDTO.FromString(bytes(message)).values
+    return _columns(ProtoFloatSeriesValuesDTO.FromString(bytes(message)).values)
+
+
+def _columns(points: Any) -> Columns:
     count = len(points)
-    return (
+    return Columns(
         np.fromiter((p.timestamp_millis for p in points), np.int64, count),
         np.fromiter((p.step for p in points), np.float64, count),
         np.fromiter((p.value for p in points), np.float64, count),
         sum(p.is_preview for p in points),
-    )
-
-
-def _read_one(record: memoryview) -> Columns:
-    point = ProtoFloatPointValueDTO.FromString(bytes(record))
-    return (
-        np.array([point.timestamp_millis], dtype=np.int64),
-        np.array([point.step]),
-        np.array([point.value]),
-        int(point.is_preview),
     )
 
 
@@ -153,7 +178,7 @@ class _Layout:
     def count(self, message: memoryview, at: int) -> int:
         """How many records from `at` on have this layout; looked for in growing windows."""
         most = (len(message) - at) // self.size
-        found, window = 1, 64
+        found, window = 1, 1024
         while found < most:
             length = min(window, most - found)
             same = np.ones(length, dtype=bool)
@@ -179,25 +204,21 @@ class _Layout:
     def read(self, message: memoryview, at: int, count: int) -> Columns:
         """The columns of `count` records from `at` on."""
         if self.timestamp_bytes:
-            word = np.ndarray((count,), "<u8", message, at + self.timestamp, (self.size,))
-            timestamps = np.zeros(count, dtype=np.uint64)
-            for i in range(self.timestamp_bytes):
-                timestamps |= (word >> np.uint64(i)) & np.uint64(0x7F << (7 * i))
+            words = np.ndarray((count,), "<u8", message, at + self.timestamp, (self.size,))
         else:
-            timestamps = np.zeros(count, dtype=np.uint64)
-        return (
-            timestamps.view(np.int64),
+            words = np.zeros(count, dtype=np.int64)
+        return Columns(
+            words,
             self._doubles(message, at, count, self.step),
             self._doubles(message, at, count, self.value),
             count if self.preview else 0,
+            self.timestamp_bytes,
         )
 
-    def _doubles(
-        self, message: memoryview, at: int, count: int, offset: int
-    ) -> npt.NDArray[np.float64]:
+    def _doubles(self, message: memoryview, at: int, count: int, offset: int) -> Float64s:
         if not offset:
             return np.zeros(count, dtype=np.float64)
-        return np.ndarray((count,), "<f8", message, at + offset, (self.size,)).copy()
+        return np.ndarray((count,), "<f8", message, at + offset, (self.size,))
 
 
 def _layout(message: memoryview, at: int) -> tuple[int, _Layout | None]:
