@@ -83,7 +83,7 @@ class Ingestion:
             self._carry_out(operation, outcome)
         with self._lock:
             request_id = f"request-{next(self._ids)}"
-            if set(outcome) - {IngestCode.OK}:
+            if outcome:
                 self._refusals[request_id] = outcome
             while len(self._refusals) > _KEPT_RESULTS:
                 del self._refusals[next(iter(self._refusals))]
@@ -91,7 +91,7 @@ class Ingestion:
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 
     def check(self, request: Request, body: bytes) -> Response:
-        """The outcome of requests, in their order."""
+        """The outcome of requests, in their order: OK once, or else the refusals counted."""
         project = request.query_params.get("projectIdentifier", "")
         if project not in self.store.projects and not self.store.create_missing_projects:
             raise access_denied(project)
@@ -115,7 +115,6 @@ class Ingestion:
             kind = operation.WhichOneof("operation")
             if kind == "create":
                 self._create(project, operation.run_id, operation.create)
-                outcome[IngestCode.OK] += 1
                 return
             run = project.find(operation.run_id)
             if run is None:
@@ -208,8 +207,6 @@ class _Update:
             self.outcome[refused.code] += 1
         except TypeError:
             self.outcome[IngestCode.FIELD_TYPE_CONFLICTING] += 1
-        else:
-            self.outcome[IngestCode.OK] += 1
 
     def _assign(self, path: str, value: Any) -> None:
         type_, content = _scalar(value)
