@@ -1,0 +1,41 @@
+"""The Dagster definitions; everything that they are made of lies in `defs/`."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from migration_pipeline.defs import automation, export, jobs, load, settings
+from migration_pipeline.defs.console import console
+from migration_pipeline.defs.demo import demo
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
+from migration_pipeline.targets.registry import target_names
+
+
+def definitions(targets: Sequence[str]) -> dg.Definitions:
+    """Everything, with a job `migrate_project` that loads into these targets."""
+    return dg.Definitions(
+        assets=[
+            export.export,
+            export.run_records,
+            *(load.load_asset(name) for name in target_names()),
+            *(load.run_records(name) for name in target_names()),
+        ],
+        jobs=[jobs.migrate, jobs.migrate_project(targets), demo],
+        sensors=[automation.discover_projects],
+        schedules=[automation.nightly],
+        resources={
+            "archive": ArchiveResource(),
+            "source": SourceResource(),
+            **{name: target_resource(name) for name in target_names()},
+        },
+        executor=jobs.executor,
+        loggers={"console": console},
+    )
+
+
+def project_job(targets: Sequence[str]) -> dg.JobDefinition:
+    """`migrate_project` for these targets, whatever the environment says."""
+    return definitions(targets).resolve_job_def(jobs.PROJECT_JOB)
+
+
+defs = definitions(settings.names(jobs.TARGETS_VARIABLE))

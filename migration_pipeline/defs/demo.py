@@ -1,0 +1,180 @@
+"""`demo`: the whole way on a sample workspace, for someone who has five minutes and no Neptune.
+
+It starts a Neptune server on loopback with the sample, migrates it into an MLflow store under
+`./demo/` by the same code as everybody's data, and says in plain words what happened.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from migration_pipeline.defs.export import OWNERS
+from migration_pipeline.defs.jobs import (
+    MigrateConfig,
+    Outcome,
+    last_words,
+    migrate_all,
+    raise_for_failed,
+    say_last,
+    summary,
+)
+from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.neptune_server import spawn_server
+
+FOLDER = "demo"
+TARGET = "mlflow"
+TOKEN_VARIABLE, ADDRESS_VARIABLE = "MIGRATION_DEMO_TOKEN", "MIGRATION_DEMO_MLFLOW"
+"""Of the demo alone: settings of the user's own are neither used nor changed."""
+_CONSOLE = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+
+
+@dg.op(out=dg.Out(dg.Nothing), description="Serves the sample and migrates it into MLflow.")
+def migrate_sample(context: dg.OpExecutionContext) -> None:
+    started = time.monotonic()
+    resources = _resources(Path(FOLDER))
+    config = MigrateConfig(projects=[], targets=[TARGET])
+    with (
+        last_words("demo"),
+        spawn_server(["--sample"]) as server,
+        _environment(_variables(server.token)),
+    ):
+        context.log.info(f"a Neptune server with the sample workspace answers at {server.url}")
+        source = SourceResource(kind="neptune3", api_token_variable=TOKEN_VARIABLE)
+        outcomes = migrate_all(
+            context, source, config, {**config.run_config(resources), **_CONSOLE}
+        )
+    text = report(outcomes, time.monotonic() - started)
+    say_last(text)
+    context.add_output_metadata({"report": dg.MetadataValue.md(f"```\n{text}\n```")})
+    raise_for_failed(outcomes)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Migrates a sample workspace from a Neptune server on loopback into an MLflow "
+    f"store under ./{FOLDER}/, reads it back, and prints what happened. Needs no account.",
+    owners=OWNERS,
+    config=_CONSOLE,
+)
+def demo() -> None:
+    migrate_sample()
+
+
+def _resources(folder: Path) -> dict[str, Any]:
+    """Run config of the resources: everything below one folder."""
+    folder.mkdir(exist_ok=True)
+    absolute = folder.absolute()
+    return {
+        "archive": {
+            "config": {
+                "data_path": str(absolute / "archive" / "data"),
+                "files_path": str(absolute / "archive" / "files"),
+                "report_path": str(absolute / "report"),
+            }
+        },
+        "source": {"config": {"kind": "neptune3", "api_token_variable": TOKEN_VARIABLE}},
+        TARGET: {
+            "config": {
+                "tracking_uri_variable": ADDRESS_VARIABLE,
+                "artifact_root": str(absolute / "mlflow-artifacts"),
+            }
+        },
+    }
+
+
+def _variables(token: str) -> dict[str, str]:
+    return {
+        TOKEN_VARIABLE: token,
+        ADDRESS_VARIABLE: f"sqlite:///{Path(FOLDER).absolute()}/mlflow.db",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables of this process for the duration of the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+COLUMNS = ("runs", "attributes", "points", "files", "bytes")
+OPEN = """Open the result:
+  DAGSTER_HOME=$PWD uv run dagster dev
+  uv run --extra mlflow mlflow ui --backend-store-uri sqlite:///demo/mlflow.db"""
+
+
+def report(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """What happened, for someone who knows neither Dagster nor this project."""
+    if not all(o.success for o in outcomes):
+        return f"demo: {summary(outcomes)}"
+    runs = sum(o.exported["runs"] for o in outcomes)
+    if not any(_done_now(o) for o in outcomes):
+        return (
+            f"Nothing was to be done: all {runs} runs of {len(outcomes)} projects are exported, "
+            f"loaded into {TARGET} and verified (looked at in {seconds:.0f} s).\n\n{OPEN}"
+        )
+    lines = [f"{'':<28}" + "".join(f"{name:>13}" for name in COLUMNS)]
+    for outcome in outcomes:
+        lines += ["", f"{outcome.project} ({outcome.seconds:.0f} s)"]
+        lines += [_line(name, figures) for name, figures in _stages(outcome)]
+    losses = [line for outcome in outcomes for line in _losses(outcome)]
+    if losses:
+        lines += ["", f"What {TARGET} cannot hold as it is, and how it was kept:", *losses]
+    lines += ["", f"Everything took {seconds:.0f} s.", "", OPEN]
+    return "\n".join(lines)
+
+
+def _done_now(outcome: Outcome) -> bool:
+    load, held = outcome.loads[TARGET], outcome.checks[TARGET]
+    exported = outcome.exported["exported now"] + outcome.exported["exported again"]
+    return bool(exported or load["runs loaded now"] or held["runs compared now"])
+
+
+def _stages(outcome: Outcome) -> Iterator[tuple[str, Sequence[int | None]]]:
+    """(what was done, figures in the order of `COLUMNS`); None: done at an earlier time."""
+    exported, load, held = outcome.exported, outcome.loads[TARGET], outcome.checks[TARGET]
+    names = ("attributes", "points", "files", "bytes of files")
+    yield "exported to Parquet", [exported["runs"], *(exported[name] for name in names)]
+    at_once = load["runs loaded now"] == load["runs"]
+    sent = [load[name] if at_once else None for name in names]
+    yield f"loaded into {TARGET}", [load["runs"], *sent]
+    at_once = held["runs compared now"] == load["runs"]
+    single_values = exported["rows"] - exported["points"]
+    compared = [
+        held["equal"] + held["explained by losses"],
+        held["rows compared"] - single_values,
+        held["files compared"],
+        held["bytes compared"],
+    ]
+    yield "read back and verified", [held["runs verified"], *(compared if at_once else [None] * 4)]
+
+
+def _line(name: str, figures: Sequence[int | None]) -> str:
+    return f"  {name:<26}" + "".join(
+        f"{'earlier' if figure is None else f'{figure:,}':>13}" for figure in figures
+    )
+
+
+def _losses(outcome: Outcome) -> Iterator[str]:
+    table = outcome.loads[TARGET].get("losses (table)")
+    for record in table.records if table else ():
+        row = record.data
+        yield (
+            f"  {outcome.project}: {row['what']}: {row['values']:,} values of "
+            f"{row['attributes']:,} attributes, such as {row['example']!r}; "
+            f"{f'kept in {kept}' if (kept := row['kept']) else 'not kept'}"
+        )

@@ -1,0 +1,438 @@
+"""`neptune/export`: source → archive, one project a partition; `neptune/run`: one record a run.
+
+A graph, so that a project of any size is retried and spread piece by piece: plan what is due, do it
+in chunks, look at the result. A chunk records what arrived, whatever else of it failed; the project
+itself counts as exported only when every chunk did its part.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.manifest import Manifest
+from migration_pipeline.defs import partitions, picture, records
+from migration_pipeline.defs.checks import (
+    MANIFESTS_KEPT,
+    WHOLE,
+    Examination,
+    examine,
+    findings_table,
+    whole_result,
+    whole_spec,
+)
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource
+from migration_pipeline.errors import (
+    ConfigError,
+    DamagedPartError,
+    MigrationError,
+    RunsFailedError,
+    Terminal,
+    UnknownPartitionError,
+)
+from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.source import Event, RunRef, Selection
+
+KEY = dg.AssetKey(["neptune", "export"])
+GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
+POOL = "neptune_source"
+MAX_CHUNKS, MIN_CHUNK = 200, 50
+RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+"""For what passes by itself; a source has by then repeated each request for minutes."""
+
+Payload = dict[str, Any]
+"""What goes from step to step: plain data, so that any executor can carry it."""
+
+
+class ExportConfig(dg.Config):
+    """Which runs and attributes; everything by default. As neptune-exporter's options."""
+
+    run_regex: str = Field(default="", description="Only runs whose id matches (searched).")
+    run_ids: list[str] = Field(default=[], description="Exactly these runs.")
+    attribute_regex: str = Field(default="", description="Only attributes whose path matches.")
+    attribute_names: list[str] = Field(default=[], description="Exactly these attributes.")
+    classes: list[str] = Field(
+        default=[], description="Only these: parameters, metrics, series, files."
+    )
+    exclude: list[str] = Field(default=[], description="Not these classes.")
+    archived: bool = Field(default=True, description="Archived (trashed) runs as well.")
+    previews: bool = Field(default=False, description="Points marked as previews as well.")
+    chunk_size: int = Field(
+        default=0,
+        ge=0,
+        description=f"Runs a step; 0: {MIN_CHUNK}, or as many as make {MAX_CHUNKS} steps.",
+    )
+
+    def selection(self) -> Selection:
+        return Selection(
+            run_regex=self.run_regex,
+            run_ids=tuple(self.run_ids),
+            attribute_regex=self.attribute_regex,
+            attribute_names=tuple(self.attribute_names),
+            classes=tuple(self.classes),
+            exclude=tuple(self.exclude),
+            archived=self.archived,
+            previews=self.previews,
+        )
+
+
+@dg.op(
+    out={"due": dg.DynamicOut(dict), "planned": dg.Out(dict)},
+    pool=POOL,
+    description="Lists the project at the source and compares it with the archive.",
+)
+def plan_runs(
+    context: dg.OpExecutionContext,
+    config: ExportConfig,
+    source: SourceResource,
+    archive: ArchiveResource,
+) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
+    project = known_project(context)
+    found = plan_export(source.open(), archive.open(), project, config.selection())
+    there = [*found.present, *found.changed, *found.adopted]
+    late = _record_missing(context, archive.open(), project, there)
+    chunks = chunked(found.due, config.chunk_size)
+    context.log.info(
+        f"{project}: {len(found.due)} of {len(found.due) + len(found.present)} runs are to be "
+        f"exported in {len(chunks)} steps; {len(found.changed)} of them changed at the source; "
+        f"{late} that were there already are recorded now"
+    )
+    for number, runs in enumerate(chunks):
+        payload = {
+            "project": project,
+            "config": config.model_dump(),
+            "runs": [_to_plain(run) for run in runs],
+        }
+        yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
+    counts = {
+        "exported now": len(found.due) - len(found.changed),
+        "exported again": len(found.changed),
+        "unchanged": len(found.present),
+        "adopted": len(found.adopted),
+    }
+    yield dg.Output({"project": project, "counts": counts}, "planned")
+
+
+@dg.op(
+    pool=POOL,
+    retry_policy=RETRIES,
+    description="Exports some runs; one that fails does not stop the others. "
+    "Repeated, it exports those that are missing.",
+)
+def export_chunk(
+    context: dg.OpExecutionContext,
+    due: dict[str, Any],
+    source: SourceResource,
+    archive: ArchiveResource,
+) -> Payload:
+    project, opened = due["project"], archive.open()
+    selection = ExportConfig(**due["config"]).selection()
+    runs = [_from_plain(project, run) for run in due["runs"]]
+    keys = [run.key for run in runs]
+    with no_retry_when_terminal(), _recording(context, opened, project, keys):
+        missing = plan_export(_Listed(runs), opened, project, selection).due
+        report = export_runs(source.open(), opened, missing, selection, context.log.info)
+        raise_failures("export", project, report.failures)
+    exported = [m for m in _manifests(opened, project, keys).values() if m]
+    return {
+        "points": sum(m.points for m in exported),
+        "bytes": sum(m.bytes for m in exported),
+        "seconds": report.seconds,
+    }
+
+
+@dg.op(
+    out={"result": dg.Out(dg.Nothing), WHOLE: dg.Out(dg.Nothing)},
+    description="Looks at what lies in the archive now.",
+)
+def finish_export(
+    context: dg.OpExecutionContext,
+    planned: dict[str, Any],
+    chunks: list[dict[str, Any]],
+    archive: ArchiveResource,
+) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    opened, project = archive.open(), planned["project"]
+    found = examine(opened, project)
+    yield dg.Output(
+        None,
+        "result",
+        metadata={
+            **_totals(found),
+            **planned["counts"],
+            **_rates(chunks),
+            **_runs_table(found),
+            **_curves(context, opened, found, drawn_anew=bool(chunks)),
+        },
+    )
+    for where, what in found.findings[:5]:
+        context.log.error(f"{where}: {what}")
+    yield whole_result(KEY, found)
+
+
+@dg.config_mapping
+def export_config(val: ExportConfig) -> Mapping[str, Any]:
+    """The launchpad shows the selection at the asset, not at a step inside it."""
+    return {"plan_runs": {"config": val.model_dump()}}
+
+
+WHOLE_SPEC = whole_spec(KEY)
+
+
+@dg.graph_asset(
+    key=KEY,
+    description="A project in the archive: Parquet parts and files, a manifest in each run's part "
+    "0. Repeating it exports what is new, changed or missing.",
+    config=export_config,
+    partitions_def=partitions.projects,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds=KINDS,
+    tags={"source": "neptune"},
+    check_specs=[WHOLE_SPEC],
+)
+def export() -> Mapping[str, Any]:
+    due, planned = plan_runs()
+    result, whole = finish_export(planned, due.map(export_chunk).collect())
+    return {"result": result, WHOLE_SPEC.get_python_identifier(): whole}
+
+
+run_records = dg.AssetSpec(
+    records.EXPORTED,
+    deps=[dg.AssetDep(KEY, partition_mapping=dg.AllPartitionMapping())],
+    description="One record for each exported run, written when its part 0 is there.",
+    partitions_def=partitions.runs,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds=KINDS,
+)
+
+
+def known_project(context: dg.OpExecutionContext) -> str:
+    """The project of this run's partition; refuses before any work.
+
+    Raises:
+        ConfigError: the run has no partition.
+        UnknownPartitionError: it is not one of the known projects.
+    """
+    if not context.has_partition_key:
+        raise ConfigError(
+            f"job {context.job_name} was started without a project",
+            "Choose a partition in the launchpad, or give --partition workspace/project; the job "
+            "`migrate` does all projects.",
+        )
+    partition = context.partition_key
+    name = str(partitions.projects.name)
+    if not context.instance.has_dynamic_partition(name, partition):
+        raise UnknownPartitionError(partition, context.instance.get_dynamic_partitions(name))
+    return partitions.project_of(partition)
+
+
+def chunked(runs: Sequence[RunRef], chunk_size: int = 0) -> list[list[RunRef]]:
+    """At most `MAX_CHUNKS` lists; fork families stay together, parents first.
+
+    Args:
+        runs: of one project, in any order; a parent that is not among them is no matter.
+        chunk_size: least runs a list; 0: `MIN_CHUNK`.
+    """
+    size = max(chunk_size or MIN_CHUNK, math.ceil(len(runs) / MAX_CHUNKS))
+    chunks: list[list[RunRef]] = []
+    for family in _families(runs):
+        if not chunks or len(chunks[-1]) >= size:
+            chunks.append([])
+        chunks[-1].extend(family)
+    return chunks
+
+
+def _families(runs: Sequence[RunRef]) -> list[list[RunRef]]:
+    """Runs that were forked from one another, in the order of each family's first run."""
+    by_id = {run.key.run: run for run in runs}
+    families: dict[str, list[tuple[int, RunRef]]] = {}
+    for run in runs:
+        seen, ancestor = {run.key.run}, run
+        while ancestor.parent in by_id and ancestor.parent not in seen:
+            seen.add(ancestor.parent)
+            ancestor = by_id[ancestor.parent]
+        families.setdefault(ancestor.key.run, []).append((len(seen), run))
+    by_depth = (sorted(family, key=lambda item: item[0]) for family in families.values())
+    return [[run for _, run in family] for family in by_depth]
+
+
+def raise_failures(
+    action: str, place: str, failures: Sequence[tuple[RunKey, MigrationError]]
+) -> None:
+    """Fails the step when runs failed: after all others were done, and naming each.
+
+    Raises:
+        dg.Failure: is retried only when one of the errors may pass by itself.
+    """
+    if failures:
+        named = [(str(key), str(error)) for key, error in failures]
+        error = RunsFailedError(action, place, named)
+        may_pass = any(not isinstance(failure, Terminal) for _, failure in failures)
+        raise dg.Failure(
+            str(error), metadata=findings_table(named, len(named)), allow_retries=may_pass
+        ) from error
+
+
+@contextmanager
+def no_retry_when_terminal() -> Iterator[None]:
+    """Leaves what may pass to the step's retry policy; what is terminal fails it at once."""
+    try:
+        yield
+    except MigrationError as error:
+        if isinstance(error, Terminal):
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise
+
+
+class _Listed:
+    """The runs of a chunk as a listing, so that a repeated chunk does what is missing only."""
+
+    name = "listed"
+
+    def __init__(self, runs: list[RunRef]) -> None:
+        self._runs = runs
+
+    def list_projects(self) -> list[str]:
+        raise NotImplementedError
+
+    def list_runs(self, project: str, selection: Selection) -> list[RunRef]:
+        return self._runs
+
+    def read(self, runs: Sequence[RunRef], selection: Selection, scratch: Path) -> Iterator[Event]:
+        raise NotImplementedError
+
+
+@contextmanager
+def _recording(
+    context: dg.OpExecutionContext, archive: Archive, project: str, keys: Sequence[RunKey]
+) -> Iterator[None]:
+    """Records the runs that were written inside the block, however it ends.
+
+    Runs that were there before without a record (their step died) are recorded too.
+    """
+    before = _manifests(archive, project, keys)
+    if before:
+        _record_missing(context, archive, project, list(before))
+    try:
+        yield
+    finally:
+        after = _manifests(archive, project, keys)
+        records.record(
+            context,
+            records.EXPORTED,
+            [(k, records.of_manifest(m)) for k, m in after.items() if before.get(k) != m],
+        )
+
+
+def _record_missing(
+    context: dg.OpExecutionContext, archive: Archive, project: str, keys: Sequence[RunKey]
+) -> int:
+    """Records runs that lie on disk and have no record; returns how many."""
+    known = records.recorded(context.instance, records.EXPORTED, project) if keys else set()
+    missing = [key for key in keys if partitions.run_partition(key) not in known]
+    manifests = _manifests(archive, project, missing)
+    return records.record(
+        context,
+        records.EXPORTED,
+        [(key, records.of_manifest(manifest)) for key, manifest in manifests.items()],
+    )
+
+
+def _manifests(
+    archive: Archive, project: str, keys: Sequence[RunKey]
+) -> dict[RunKey, Manifest | None]:
+    """Of those runs that are there and readable; a damaged one is due, or found by the check."""
+    try:
+        return archive.manifests(project, keys)
+    except DamagedPartError:
+        readable: dict[RunKey, Manifest | None] = {}
+        for key in keys:
+            with suppress(DamagedPartError):
+                readable |= archive.manifests(project, [key])
+        return readable
+
+
+def _to_plain(run: RunRef) -> Payload:
+    return {
+        "run": run.key.run,
+        "kind": run.key.kind,
+        "handle": run.handle,
+        "modified": run.modified.isoformat() if run.modified else None,
+        "parent": run.parent,
+    }
+
+
+def _from_plain(project: str, run: Payload) -> RunRef:
+    modified = datetime.fromisoformat(run["modified"]) if run["modified"] else None
+    key = RunKey(project, run["run"], run["kind"])
+    return RunRef(key, run["handle"], modified, run["parent"])
+
+
+def _totals(found: Examination) -> dict[str, int]:
+    return {
+        "runs": found.runs,
+        "attributes": found.attributes,
+        "rows": found.rows,
+        "points": found.points,
+        "files": found.files,
+        "bytes of files": found.bytes,
+        "bytes of parquet": found.parquet_bytes,
+        "files missing at the source": found.missing_files,
+    }
+
+
+def _rates(chunks: Sequence[Payload]) -> dict[str, float]:
+    seconds = sum(chunk["seconds"] for chunk in chunks)
+    if not seconds:
+        return {}
+    return {
+        "seconds": round(seconds, 2),
+        "points per second": round(sum(chunk["points"] for chunk in chunks) / seconds),
+        "bytes of files per second": round(sum(chunk["bytes"] for chunk in chunks) / seconds),
+    }
+
+
+def _runs_table(found: Examination) -> dict[str, dg.MetadataValue]:
+    rows = [
+        dg.TableRecord(
+            {
+                "run": m.run,
+                "sys/id": m.sys_id or "",
+                "forked from": m.parent or "",
+                "attributes": m.attributes,
+                "rows": m.rows,
+                "points": m.points,
+                "files": len(m.files),
+                "bytes of files": m.bytes,
+                "exported at": m.written_at.isoformat(),
+            }
+        )
+        for m in found.manifests
+    ]
+    title = "runs (table)"
+    if found.runs > MANIFESTS_KEPT:
+        title = f"runs (table, newest {MANIFESTS_KEPT} of {found.runs})"
+    return {title: dg.MetadataValue.table(rows)} if rows else {}
+
+
+def _curves(
+    context: dg.OpExecutionContext, archive: Archive, found: Examination, drawn_anew: bool
+) -> dict[str, dg.MetadataValue]:
+    """A picture of some curves; the last one again when nothing was exported."""
+    if drawn_anew:
+        keys = [RunKey(m.project, m.run, m.kind) for m in found.manifests if m.points]
+        runs = [run for key in keys[: picture.MAX_RUNS] if (run := archive.find(key))]
+        text = picture.draw(picture.some_curves(runs))
+        return {"curves": dg.MetadataValue.md(text)} if text else {}
+    last = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[context.partition_key]), limit=1
+    ).records
+    drawn = last[0].asset_materialization if last else None
+    return {"curves": drawn.metadata["curves"]} if drawn and "curves" in drawn.metadata else {}

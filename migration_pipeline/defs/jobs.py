@@ -1,0 +1,289 @@
+"""`migrate_project` (one partition) and `migrate` (everything that is new): the cron line.
+
+`migrate` starts a `migrate_project` for each project, in this process, as a Dagster run of its own:
+the page then shows each project's run with its partition, and one project's failure does not stop
+the others.
+"""
+
+import atexit
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from migration_pipeline.defs import export, load, partitions, records, settings
+from migration_pipeline.defs.checks import HELD
+from migration_pipeline.defs.export import OWNERS, ExportConfig
+from migration_pipeline.defs.load import LoadConfig
+from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.errors import MigrationError, UnknownNameError
+from migration_pipeline.sources.source import Selection, Source
+from migration_pipeline.targets.registry import target_names
+
+TARGETS_VARIABLE, PROJECTS_VARIABLE = "MIGRATION_TARGETS", "NEPTUNE_PROJECT"
+PROJECT_JOB = "migrate_project"
+_BOTH = dg.multi_or_in_process_executor
+
+
+@dg.executor(
+    name="in_process_or_multiprocess",
+    config_schema=dg.Field(
+        _BOTH.config_schema.as_field().config_type, default_value={"in_process": {}}
+    ),
+    requirements=_BOTH.get_requirements,
+)
+def executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """One process unless the run config says `multiprocess`.
+
+    A process a step costs seconds each for importing; the work is parallel inside a step already.
+    """
+    assert _BOTH.executor_creation_fn
+    return _BOTH.executor_creation_fn(init_context)
+
+
+def checked_targets(targets: Sequence[str]) -> list[str]:
+    """
+    Raises:
+        UnknownNameError: one is not registered.
+    """
+    for name in targets:
+        if name not in target_names():
+            raise UnknownNameError("target", name, target_names(), TARGETS_VARIABLE)
+    return list(targets)
+
+
+def migrate_project(targets: Sequence[str]) -> Any:
+    """The asset job over the export and the loads into these targets, checks included."""
+    loads = [load.asset_key(name) for name in checked_targets(targets)]
+    into = f", loads it into {', '.join(targets)}" if targets else ""
+    return dg.define_asset_job(
+        PROJECT_JOB,
+        selection=dg.AssetSelection.assets(export.KEY, *loads),
+        executor_def=executor,
+        description=f"Exports one project{into}, and checks each. {TARGETS_VARIABLE} names the "
+        "targets.",
+        owners=OWNERS,
+    )
+
+
+class MigrateConfig(ExportConfig):
+    """Which projects, where to, and what of them."""
+
+    projects: list[str] = Field(
+        default=settings.names(PROJECTS_VARIABLE),
+        description=f"{PROJECTS_VARIABLE}: workspace/project names; empty: all that the source "
+        "lists.",
+    )
+    targets: list[str] = Field(
+        default=settings.names(TARGETS_VARIABLE),
+        description=f"{TARGETS_VARIABLE}: names of targets; empty: export only.",
+    )
+    load: LoadConfig = Field(default=LoadConfig(), description="For every target.")
+
+    def run_config(self, given_resources: Mapping[str, Any]) -> dict[str, Any]:
+        """Run config of `migrate_project`.
+
+        Args:
+            given_resources: run config of the resources, as the user gave it.
+        """
+        selection = self.model_dump(exclude={"projects", "targets", "load"})
+        ops = {export.KEY.to_python_identifier(): {"config": selection}}
+        for name in self.targets:
+            identifier = load.asset_key(name).to_python_identifier()
+            ops[identifier] = {"config": self.load.model_dump()}
+        wanted = {"archive", "source", *self.targets}
+        resources = {k: v for k, v in given_resources.items() if k in wanted}
+        return {"ops": ops, "resources": resources}
+
+
+@dg.op(
+    name="migrate_projects",
+    required_resource_keys={"archive", "source", *target_names()},
+    description="Finds the projects and runs `migrate_project` for each.",
+    out=dg.Out(dg.Nothing),
+)
+def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> None:
+    with last_words("migrate"):
+        given: Any = context.run_config.get("resources", {})
+        run_config = config.run_config(given)
+        outcomes = migrate_all(context, context.resources.source, config, run_config)
+        say_last(f"migrate: {summary(outcomes)}")
+        context.add_output_metadata({"summary": summary(outcomes)})
+    raise_for_failed(outcomes)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Discovers projects, exports, loads and verifies what is new. The cron line: "
+    "`dagster job execute -m migration_pipeline.definitions -j migrate`. Exits non-zero when "
+    "anything failed.",
+    owners=OWNERS,
+)
+def migrate() -> None:
+    migrate_projects()
+
+
+@dataclass
+class Outcome:
+    """What became of one project.
+
+    Args:
+        exported, checks: figures by name, of the export and of each target's check.
+        loads: target → figures of its load.
+    """
+
+    project: str
+    run_id: str
+    success: bool
+    seconds: float = 0.0
+    exported: Mapping[str, Any] = field(default_factory=dict)
+    loads: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    checks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+def migrate_all(
+    context: dg.OpExecutionContext,
+    source: SourceResource,
+    config: MigrateConfig,
+    run_config: Mapping[str, Any],
+) -> list[Outcome]:
+    """Runs `migrate_project` for each project; nothing is begun unless all names are known.
+
+    Raises:
+        UnknownNameError, UnknownProjectError, MissingSettingError: before any work.
+    """
+    targets = checked_targets(config.targets)
+    projects = known_projects(source.open(), config.projects, config.selection())
+    keys = [partitions.project_partition(project) for project in projects]
+    records.add_partitions(context.instance, partitions.projects, keys)
+    context.log.info(f"{len(projects)} project(s): {', '.join(projects[:20])}")
+    return [
+        run_project(context.instance, project, targets, run_config, context.run_id)
+        for project in projects
+    ]
+
+
+def known_projects(source: Source, wanted: Sequence[str], selection: Selection) -> list[str]:
+    """The projects to do; those that were named must exist.
+
+    Raises:
+        UnknownProjectError: one does not.
+    """
+    if not wanted:
+        return source.list_projects()
+    listed = set(source.list_projects())
+    for project in wanted:
+        if project not in listed:  # a public one need not be listed: asking for its runs decides
+            source.list_runs(project, selection)
+    return list(wanted)
+
+
+def run_project(
+    instance: dg.DagsterInstance,
+    project: str,
+    targets: Sequence[str],
+    run_config: Mapping[str, Any],
+    parent_run: str,
+) -> Outcome:
+    """One `migrate_project` as a Dagster run of its own, in this process."""
+    job = dg.build_reconstructable_job(
+        "migration_pipeline.definitions", "project_job", reconstructable_args=(list(targets),)
+    )
+    tags = {
+        "dagster/partition": partitions.project_partition(project),
+        "migration/started_by": parent_run,
+    }
+    started = time.monotonic()
+    result = dg.execute_job(
+        job, instance=instance, run_config=run_config, tags=tags, raise_on_error=False
+    )
+    outcome = Outcome(project, result.run_id, result.success, time.monotonic() - started)
+    for event in result.all_events:
+        _take(event, outcome)
+    if not result.success and not outcome.errors:
+        outcome.errors.append(f"Dagster run {result.run_id} failed; the page shows why")
+    return outcome
+
+
+def _take(event: dg.DagsterEvent, outcome: Outcome) -> None:
+    """Keeps the figures and errors of one event of a project's run."""
+    if event.is_step_materialization and event.asset_key:
+        metadata = _figures(event.materialization.metadata)
+        if event.asset_key == export.KEY:
+            outcome.exported = metadata
+        elif event.asset_key.path[-1] == "load":
+            outcome.loads[event.asset_key.path[0]] = metadata
+    elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if check.check_name == HELD:
+            outcome.checks[check.asset_key.path[0]] = _figures(check.metadata)
+    elif event.is_step_failure:
+        failure = event.step_failure_data
+        said = failure.user_failure_data and failure.user_failure_data.description
+        outcome.errors.append(said or _message(failure.error))
+
+
+def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+def _message(error: Any) -> str:
+    """The innermost message: ours, not Dagster's frame around it."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().partition(": ")[2] if error else "unknown error"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """One line that says what happened, and a line for each error."""
+    good = sum(o.success for o in outcomes)
+    exported = sum(o.exported.get("exported now", 0) for o in outcomes)
+    exported += sum(o.exported.get("exported again", 0) for o in outcomes)
+    loaded = sum(int(figures["runs loaded now"]) for o in outcomes for figures in o.loads.values())
+    verified = sum(c["runs compared now"] for o in outcomes for c in o.checks.values())
+    said = f"{good} of {len(outcomes)} projects done"
+    if good == len(outcomes) and not (exported or loaded or verified):
+        said += "; nothing was to be done"
+    else:
+        said += f"; {exported} runs exported, {loaded} loaded, {verified} read back and compared"
+    errors = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
+    return "\n".join([said, *errors])
+
+
+def raise_for_failed(outcomes: Sequence[Outcome]) -> None:
+    failed = [o.project for o in outcomes if not o.success]
+    if failed:
+        raise dg.Failure(
+            f"{len(failed)} of {len(outcomes)} projects failed: {', '.join(failed)}. Start the "
+            "same job again: it does only what is missing.",
+            allow_retries=False,
+        )
+
+
+_last: list[str] = []
+
+
+def say_last(text: str) -> None:
+    """Prints a text when the process ends, below all else.
+
+    Dagster shows what steps print through a `tail` that it ends without waiting for it, so the
+    last lines of a run may never be seen.
+    """
+    if not _last:
+        atexit.register(lambda: print("\n".join(_last), flush=True))
+    _last.append(text)
+
+
+@contextmanager
+def last_words(job: str) -> Iterator[None]:
+    """The last line also says why nothing could be done."""
+    try:
+        yield
+    except MigrationError as error:
+        say_last(f"{job} failed: {error}")
+        raise

@@ -1,0 +1,399 @@
+"""`<target>/load`: archive → target, one project a partition; `<target>/run`: one record a run.
+
+Made for every registered target alike; nothing here knows which one it is. The target is asked what
+is there, whatever a record or an earlier check says.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.defs import export, partitions, records, settings
+from migration_pipeline.defs.checks import HELD, VERDICT_FIGURES, held_result, held_spec
+from migration_pipeline.defs.export import (
+    MAX_CHUNKS,
+    OWNERS,
+    RETRIES,
+    Payload,
+    known_project,
+    no_retry_when_terminal,
+    raise_failures,
+)
+from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.targets.loading import (
+    LoadPlan,
+    LoadResult,
+    LoadSettings,
+    RunLoad,
+    load_runs,
+    plan_load,
+)
+from migration_pipeline.targets.target import Loss, ProjectMapping, Target
+
+GROUP = "targets"
+CHUNK_RUNS = 25
+"""Runs a step, until there would be more than `MAX_CHUNKS` steps."""
+ROWS_KEPT = 50
+"""Of each table, from each chunk."""
+TABLE_ROWS = 200
+"""Of each table on the page."""
+
+
+class LoadConfig(dg.Config):
+    """How a project is written at a target, and whether it is read back."""
+
+    name_prefix: str = Field(
+        default=settings.text("MIGRATION_NAME_PREFIX"),
+        description="MIGRATION_NAME_PREFIX: put before the names of projects or experiments.",
+    )
+    step_multiplier: int = Field(
+        default=settings.whole_number("MIGRATION_STEP_MULTIPLIER"),
+        ge=0,
+        description="MIGRATION_STEP_MULTIPLIER: whole steps = steps × this; 0: the smallest power "
+        "of ten that makes all steps whole.",
+    )
+    parallel: int = Field(
+        default=0, ge=0, description="Runs at the same time; 0: as the target allows."
+    )
+    verify: Literal["new", "all", "off"] = Field(
+        default="new",
+        description="Read back and compare: what was loaded now or never verified, all, nothing.",
+    )
+
+    def settings(self) -> LoadSettings:
+        return LoadSettings(self.name_prefix, self.step_multiplier or None, self.parallel or None)
+
+
+def asset_key(target: str) -> dg.AssetKey:
+    return dg.AssetKey([target, "load"])
+
+
+def load_asset(target: str) -> dg.AssetsDefinition:
+    """The asset `<target>/load`."""
+    plan, chunk, finish = _plan_op(target), _chunk_op(target), _finish_op(target)
+    spec = held_spec(asset_key(target))
+
+    @dg.config_mapping
+    def config(val: LoadConfig) -> Mapping[str, Any]:
+        return {plan.name: {"config": val.model_dump()}}
+
+    @dg.graph_asset(
+        key=asset_key(target),
+        ins={"exported": dg.AssetIn(key=export.KEY, dagster_type=dg.Nothing)},
+        description=f"A project at {target}: loaded from the archive, read back and compared. "
+        "Repeating it loads what is new, changed or was never finished.",
+        config=config,
+        partitions_def=partitions.projects,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"neptune", target},
+        tags={"target": target},
+        check_specs=[spec],
+    )
+    def load(exported: Any) -> Mapping[str, Any]:
+        due, planned = plan(exported)
+        result, held = finish(planned, due.map(chunk).collect())
+        return {"result": result, spec.get_python_identifier(): held}
+
+    return load
+
+
+def run_records(target: str) -> dg.AssetSpec:
+    """The records `<target>/run`."""
+    return dg.AssetSpec(
+        records.loaded(target),
+        deps=[
+            records.EXPORTED,
+            dg.AssetDep(asset_key(target), partition_mapping=dg.AllPartitionMapping()),
+        ],
+        description=f"One record for each run that is complete at {target}.",
+        partitions_def=partitions.runs,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"neptune", target},
+    )
+
+
+def _pool(target: str) -> str:
+    return f"target_{target}"
+
+
+def _open(context: dg.OpExecutionContext, target: str) -> Target:
+    opened: Target = getattr(context.resources, target).open()
+    return opened
+
+
+def _plan_op(target: str) -> dg.OpDefinition:
+    @dg.op(
+        name=f"plan_{target}",
+        ins={"exported": dg.In(dg.Nothing)},
+        out={"due": dg.DynamicOut(dict), "planned": dg.Out(dict)},
+        required_resource_keys={target, "archive"},
+        pool=_pool(target),
+        description="Compares the archive with the target.",
+    )
+    def plan(
+        context: dg.OpExecutionContext, config: LoadConfig
+    ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
+        project = known_project(context)
+        archive: ArchiveResource = context.resources.archive
+        found = plan_load(_open(context, target), archive.open(), project, config.settings())
+        late = _record_complete(context, target, found)
+        chunks = _chunks(found, config)
+        context.log.info(
+            f"{project}: {len(found.due)} runs are to be loaded into {target} at {found.address}, "
+            f"{len(found.complete)} are complete there, {len(found.unverified)} of them not yet "
+            f"read back; {late} of them are recorded now"
+        )
+        for where, error in found.unreadable[:5]:
+            context.log.error(f"{where}: {error}")
+        for number, keys in enumerate(chunks):
+            payload = {
+                "project": project,
+                "config": config.model_dump(),
+                "mapping": asdict(found.mapping),
+                "runs": [(key.run, key.kind) for key in keys],
+            }
+            yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
+        yield dg.Output(_planned(found, config), "planned")
+
+    return plan
+
+
+def _chunk_op(target: str) -> dg.OpDefinition:
+    @dg.op(
+        name=f"{target}_chunk",
+        required_resource_keys={target, "archive"},
+        pool=_pool(target),
+        retry_policy=RETRIES,
+        description="Loads some runs and reads them back; one that fails does not stop the others.",
+    )
+    def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
+        config = LoadConfig(**due["config"])
+        archive: ArchiveResource = context.resources.archive
+        with no_retry_when_terminal():
+            result = load_runs(
+                _open(context, target),
+                archive.open(),
+                ProjectMapping(**due["mapping"]),
+                [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
+                verify=config.verify,
+                parallel=config.parallel or None,
+                progress=context.log.info,
+            )
+        records.record(
+            context,
+            records.loaded(target),
+            [(run.key, _of_load(run)) for run in result.runs if run.report or run.verdict],
+        )
+        raise_failures("load", f"{due['project']} into {target}", result.failures)
+        return _summary(result)
+
+    return chunk
+
+
+def _finish_op(target: str) -> dg.OpDefinition:
+    @dg.op(
+        name=f"finish_{target}",
+        out={"result": dg.Out(dg.Nothing), HELD: dg.Out(dg.Nothing)},
+        description="Sums up what is at the target now, and what the comparison found.",
+    )
+    def finish(
+        context: dg.OpExecutionContext,
+        planned: dict[str, Any],
+        chunks: list[dict[str, Any]],
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        key = asset_key(target)
+        now = _added(chunks)
+        tables = _tables(chunks) if now["runs loaded now"] else _tables_of_last(context, key)
+        counts = {
+            "runs": planned["complete"] + now["runs loaded now"],
+            "unchanged": planned["complete"],
+            "step multiplier": planned["step multiplier"],
+        }
+        yield dg.Output(None, "result", metadata={**counts, **now, **_rate(now), **tables})
+        result = held_result(key, planned, chunks)
+        for name, first in result.metadata.items():
+            if name.startswith("first "):
+                context.log.error(f"{planned['project']}: {name}: {first.value}")
+        yield result
+
+    return finish
+
+
+def _record_complete(context: dg.OpExecutionContext, target: str, found: LoadPlan) -> int:
+    """Records runs that are complete at the target and have no record."""
+    asset = records.loaded(target)
+    known = records.recorded(context.instance, asset, found.project) if found.complete else set()
+    missing = [key for key in found.complete if partitions.run_partition(key) not in known]
+    return records.record(context, asset, [(key, {"target": found.address}) for key in missing])
+
+
+def _chunks(found: LoadPlan, config: LoadConfig) -> list[list[RunKey]]:
+    """Due runs, families together; then those that are only read back."""
+    chunks = found.chunks(max(1, min(MAX_CHUNKS, math.ceil(len(found.due) / CHUNK_RUNS))))
+    compare = {"new": found.unverified, "all": found.complete, "off": []}[config.verify]
+    size = max(CHUNK_RUNS, math.ceil(len(compare) / MAX_CHUNKS))
+    chunks += [list(compare[i : i + size]) for i in range(0, len(compare), size)]
+    return [chunk for chunk in chunks if chunk]
+
+
+def _planned(found: LoadPlan, config: LoadConfig) -> Payload:
+    verified = len(found.complete) - len(found.unverified)
+    return {
+        "project": found.project,
+        "address": found.address,
+        "due": len(found.due),
+        "complete": len(found.complete),
+        "verified before": verified if config.verify != "all" else 0,
+        "never verified": len(found.unverified) + len(found.due) if config.verify == "off" else 0,
+        "step multiplier": found.mapping.step_multiplier,
+        "unreadable": [(where, str(error)) for where, error in found.unreadable],
+        "duplicates": [
+            (str(key), f"is there {len(ids)} times: {', '.join(ids)}")
+            for key, ids in found.duplicates.items()
+        ],
+        "foreign runs": len(found.foreign),
+    }
+
+
+def _of_load(run: RunLoad) -> records.Metadata:
+    """What a record of a loaded run shows."""
+    shown: dict[str, int | float | str | bool | dg.MetadataValue] = {"seconds": run.seconds}
+    if run.url:
+        shown["url"] = dg.MetadataValue.url(run.url)
+    if run.report:
+        shown |= {
+            "attributes": run.report.attributes,
+            "points": run.report.points,
+            "files": run.report.files,
+            "bytes of files": run.report.bytes,
+            "losses": len(run.report.losses),
+            "renamed": len(run.report.renames),
+        }
+    if run.verdict:
+        shown |= {
+            "verified": run.verdict.equal_to_archive,
+            **{shown: getattr(run.verdict, name) for shown, name in VERDICT_FIGURES.items()},
+        }
+        if run.verdict.findings:
+            shown["first finding"] = str(run.verdict.findings[0])
+    return shown
+
+
+def _summary(result: LoadResult) -> Payload:
+    """A chunk's result as plain data of bounded size."""
+    verdicts, loaded = result.verdicts, result.loaded
+    return {
+        "seconds": result.seconds,
+        "runs loaded now": len(loaded),
+        "attributes": sum(r.attributes for r in loaded),
+        "points": sum(r.points for r in loaded),
+        "files": sum(r.files for r in loaded),
+        "bytes of files": sum(r.bytes for r in loaded),
+        "verdicts": {
+            "runs": len(verdicts),
+            "runs equal": sum(v.equal_to_archive for v in verdicts),
+            **{
+                shown: sum(getattr(v, name) for v in verdicts)
+                for shown, name in VERDICT_FIGURES.items()
+            },
+        },
+        "findings": [(str(v.key), f.kind, str(f)) for v in result.different for f in v.findings][
+            :ROWS_KEPT
+        ],
+        "losses": summed_losses(result.losses),
+        "renames": [
+            (str(r.key), original, name) for r in loaded for original, name in r.renames.items()
+        ][:ROWS_KEPT],
+        "renamed": sum(len(r.renames) for r in loaded),
+        "table": [_row(run) for run in result.runs if run.report][:ROWS_KEPT],
+    }
+
+
+def summed_losses(losses: Sequence[Loss]) -> list[tuple[str, str, int, int, str]]:
+    """(reason, where it is kept, attributes, values, an example), by reason."""
+    sums: dict[tuple[str, str], list[Any]] = {}
+    for loss in losses:
+        entry = sums.setdefault((loss.reason, loss.kept), [0, 0, loss.attribute])
+        entry[0] += 1
+        entry[1] += loss.count
+    return [(*key, *entry) for key, entry in sorted(sums.items())]
+
+
+def _row(run: RunLoad) -> dict[str, str | int]:
+    assert run.report
+    return {
+        "run": run.key.run,
+        "attributes": run.report.attributes,
+        "points": run.report.points,
+        "files": run.report.files,
+        "bytes of files": run.report.bytes,
+        "losses": len(run.report.losses),
+        "verified": "" if run.verdict is None else "yes" if run.good else "no",
+        "url": run.url,
+    }
+
+
+def _added(chunks: Sequence[Payload]) -> dict[str, float]:
+    names = ("runs loaded now", "attributes", "points", "files", "bytes of files", "seconds")
+    return {name: sum(chunk[name] for chunk in chunks) for name in names}
+
+
+def _rate(now: Mapping[str, float]) -> dict[str, float]:
+    return {"points per second": round(now["points"] / now["seconds"])} if now["seconds"] else {}
+
+
+def _tables(chunks: Sequence[Payload]) -> dict[str, dg.MetadataValue]:
+    losses: dict[tuple[str, str], list[Any]] = {}
+    for reason, kept, attributes, values, example in (x for c in chunks for x in c["losses"]):
+        entry = losses.setdefault((reason, kept), [0, 0, example])
+        entry[0] += attributes
+        entry[1] += values
+    rows = {
+        "losses": [
+            {"what": what, "kept": kept, "attributes": a, "values": v, "example": example}
+            for (what, kept), (a, v, example) in sorted(losses.items())
+        ],
+        "renames": [
+            {"run": run, "attribute": original, "at the target": name}
+            for chunk in chunks
+            for run, original, name in chunk["renames"]
+        ],
+        "runs": [row for chunk in chunks for row in chunk["table"]],
+    }
+    counts = {
+        "losses": len(rows["losses"]),
+        "renames": sum(chunk["renamed"] for chunk in chunks),
+        "runs": sum(chunk["runs loaded now"] for chunk in chunks),
+    }
+    return {
+        _title(name, min(len(table), TABLE_ROWS), int(counts[name])): dg.MetadataValue.table(
+            [dg.TableRecord(row) for row in table[:TABLE_ROWS]]
+        )
+        for name, table in rows.items()
+        if table
+    }
+
+
+def _title(name: str, shown: int, there: int) -> str:
+    return (
+        f"{name} (table)" if shown >= there else f"{name} (table of the first {shown} of {there})"
+    )
+
+
+def _tables_of_last(
+    context: dg.OpExecutionContext, key: dg.AssetKey
+) -> Mapping[str, dg.MetadataValue]:
+    """When nothing was loaded: the tables of the last time, so that they stay on the page."""
+    last = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[context.partition_key]), limit=1
+    ).records
+    before = last[0].asset_materialization if last else None
+    metadata = before.metadata if before else {}
+    return {name: value for name, value in metadata.items() if "(table" in name}

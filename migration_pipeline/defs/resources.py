@@ -1,0 +1,165 @@
+"""The source, the archive and one resource a target, as the launchpad shows them.
+
+Every default comes from the environment (`settings`). A secret is never a value here: the field
+holds the name of the environment variable that has it, so that no run config, event or log can.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import Field, PrivateAttr, SecretStr, create_model
+from pydantic.fields import FieldInfo
+
+from migration_pipeline.archive.archive import Archive
+from migration_pipeline.defs import settings
+from migration_pipeline.errors import MissingSettingError
+from migration_pipeline.sources.registry import SOURCE_VARIABLE, SourceSettings, make_source
+from migration_pipeline.sources.source import Source
+from migration_pipeline.targets.registry import TargetConfig, config_class, open_target
+from migration_pipeline.targets.target import Target
+
+
+class ArchiveResource(dg.ConfigurableResource[Any]):
+    """Where the archive lies."""
+
+    data_path: str = Field(
+        default=settings.text("MIGRATION_DATA_PATH", "./exports/data"),
+        description="MIGRATION_DATA_PATH: directory of the Parquet parts.",
+    )
+    files_path: str = Field(
+        default=settings.text("MIGRATION_FILES_PATH", "./exports/files"),
+        description="MIGRATION_FILES_PATH: directory of the runs' files.",
+    )
+    report_path: str = Field(
+        default=settings.text("MIGRATION_REPORT_PATH", "./exports/report"),
+        description="MIGRATION_REPORT_PATH: where reports are written.",
+    )
+
+    def open(self) -> Archive:
+        return Archive(Path(self.data_path).absolute(), Path(self.files_path).absolute())
+
+
+class SourceResource(dg.ConfigurableResource[Any]):
+    """Where runs come from."""
+
+    kind: str = Field(
+        default=settings.text(SOURCE_VARIABLE, "neptune3"),
+        description=f"{SOURCE_VARIABLE}: which kind of source.",
+    )
+    api_token_variable: str = Field(
+        default="NEPTUNE_API_TOKEN",
+        description="Name of the environment variable that holds the API token.",
+    )
+    workers: int = Field(default=4, ge=1, le=64, description="Requests under way at once.")
+    accept_missing_files: bool = Field(
+        default=settings.flag("MIGRATION_ACCEPT_MISSING_FILES"),
+        description="MIGRATION_ACCEPT_MISSING_FILES: export a run although files that it names "
+        "are gone from the server's storage; its manifest names them.",
+    )
+    _source: Source | None = PrivateAttr(default=None)
+
+    def open(self) -> Source:
+        """The source, the same one for all steps of a process.
+
+        Raises:
+            UnknownNameError, MissingSettingError, InvalidTokenError: before anything is sent.
+        """
+        if self._source is None:
+            given = SourceSettings(self.api_token_variable, self.workers, self.accept_missing_files)
+            self._source = make_source(self.kind, given)
+        return self._source
+
+
+class TargetResource(dg.ConfigurableResource[Any]):
+    """Base of the targets' resources; the fields are those of the target's own settings."""
+
+    _name: str = PrivateAttr(default="")
+
+    def open(self) -> Target:
+        """The target; connects to nothing yet.
+
+        Raises:
+            MissingExtraError, MissingSettingError: its SDK or a setting is missing.
+        """
+        raise NotImplementedError
+
+
+def target_resource(name: str) -> TargetResource:
+    """The resource of a registered target, made from its settings without importing its SDK."""
+    config = config_class(name)
+    fields: dict[str, Any] = {}
+    for field, info in config.model_fields.items():
+        variable = config.environment.get(field, "")
+        if _is_secret(info):
+            fields[_variable_field(field)] = (
+                str,
+                Field(
+                    default=variable,
+                    description="Name of the environment variable that holds: "
+                    f"{info.description or field}",
+                ),
+            )
+        else:
+            fields[field] = (info.annotation, _with_default(info, variable))
+
+    def open_it(self: TargetResource) -> Target:
+        return open_target(name, _filled_in(config, self))
+
+    model: type[TargetResource] = create_model(
+        f"{name.capitalize()}Resource", __base__=TargetResource, __doc__=config.__doc__, **fields
+    )
+    model.open = open_it  # type: ignore[method-assign]
+    return model()
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    return SecretStr in (info.annotation, *get_args(info.annotation))
+
+
+def _variable_field(field: str) -> str:
+    return f"{field}_variable"
+
+
+def _with_default(info: FieldInfo, variable: str) -> Any:
+    """The field with the environment's value, unless that is an address with a password in it."""
+    given = os.environ.get(variable, "").strip() if variable else ""
+    default = "" if info.is_required() else info.get_default(call_default_factory=True)
+    if given and not _has_password(given):
+        default = given
+    description = ": ".join(part for part in (variable, info.description) if part)
+    return Field(default=default, description=description)
+
+
+def _has_password(value: str) -> bool:
+    try:
+        return urlsplit(value).password is not None
+    except ValueError:
+        return False
+
+
+def _filled_in(config: type[TargetConfig], resource: TargetResource) -> TargetConfig:
+    """The target's settings: run config first, what it leaves empty from the environment.
+
+    Raises:
+        MissingSettingError: a field without a default is in neither.
+    """
+    values: dict[str, Any] = {}
+    for field, info in config.model_fields.items():
+        variable = config.environment.get(field, "")
+        if _is_secret(info):
+            variable = getattr(resource, _variable_field(field)) or variable
+            given = os.environ.get(variable, "").strip()
+        else:
+            given = getattr(resource, field)
+            if given == "" and variable:
+                given = os.environ.get(variable, "").strip()
+        if given not in ("", None):
+            values[field] = given
+        elif info.is_required():
+            raise MissingSettingError(variable or field, info.description or field)
+    return config.model_validate(values)

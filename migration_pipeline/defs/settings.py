@@ -1,0 +1,50 @@
+"""Defaults of the run config, read from the environment when the definitions are loaded.
+
+The launchpad then shows the values that will be used, not the names of variables. Secrets are not
+read here: the run config names the variable that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from migration_pipeline.errors import ConfigError
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+def text(variable: str, default: str = "") -> str:
+    return os.environ.get(variable, "").strip() or default
+
+
+def names(variable: str) -> list[str]:
+    """Comma-separated names, without blanks around them, each once."""
+    given = (name.strip() for name in os.environ.get(variable, "").split(","))
+    return list(dict.fromkeys(name for name in given if name))
+
+
+def flag(variable: str) -> bool:
+    """
+    Raises:
+        ConfigError: neither a word for yes nor one for no.
+    """
+    given = os.environ.get(variable, "").strip().lower()
+    if given not in _TRUE + _FALSE:
+        raise ConfigError(f"{variable} is {given!r}", "Set it to 1 or 0, or leave it unset.")
+    return given in _TRUE
+
+
+def whole_number(variable: str) -> int:
+    """0 when it is not set.
+
+    Raises:
+        ConfigError: it is not a positive whole number.
+    """
+    given = os.environ.get(variable, "").strip()
+    if not given:
+        return 0
+    if not given.isascii() or not given.isdigit() or int(given) == 0:
+        raise ConfigError(
+            f"{variable} is {given!r}", "Set it to a whole number above 0, or leave it unset."
+        )
+    return int(given)
