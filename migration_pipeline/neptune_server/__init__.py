@@ -7,6 +7,7 @@ show. It behaves as Neptune's own end-to-end tests say the real one does; where 
 docstrings say "assumed".
 """
 
+from migration_pipeline.neptune_server.faults import Fault, Faults, Limits
 from migration_pipeline.neptune_server.running import (
     RunningServer,
     SpawnedServer,
@@ -15,4 +16,13 @@ from migration_pipeline.neptune_server.running import (
 )
 from migration_pipeline.neptune_server.store import Store
 
-__all__ = ["RunningServer", "SpawnedServer", "Store", "running_server", "spawn_server"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "Limits",
+    "RunningServer",
+    "SpawnedServer",
+    "Store",
+    "running_server",
+    "spawn_server",
+]

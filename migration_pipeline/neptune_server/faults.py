@@ -17,9 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-IN_FLIGHT = 0.05
-"""Seconds after an answer with Retry-After in which a request may still have been under way."""
-
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -107,10 +104,13 @@ class Faults:
     """The rules in force. Thread-safe; rules may come and go while the server runs.
 
     `violations` and `injected` (number of faults shown, by status or kind) are for reading.
+    `in_flight` is for how many seconds after an answer with Retry-After another request of the
+    same client counts as sent before it; a busy machine may need more.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.limits = Limits()
+        self.in_flight = 0.05
         self.violations: list[Violation] = []
         self.injected: Counter[str] = Counter()
         self._rules: list[Fault] = []
@@ -192,7 +192,7 @@ class Faults:
     def _watch(self, client: str, request: Incoming) -> None:
         window = self._windows.get(client)
         now = time.monotonic()
-        if window is None or not window.opened + IN_FLIGHT < now < window.until:
+        if window is None or not window.opened + self.in_flight < now < window.until:
             return
         repeated = _digest(request) in window.refused
         self.violations.append(

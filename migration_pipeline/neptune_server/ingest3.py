@@ -190,7 +190,11 @@ class _Update:
         for path, change in self.snapshot.modify_sets.items():
             self._guarded(path, self._modify, change)
         if self.snapshot.append:
-            step = self._step_of_points()
+            try:
+                step = self._step_of_points()
+            except Refused as refused:
+                self.outcome[refused.code] += len(self.snapshot.append)
+                return
             for path, value in self.snapshot.append.items():
                 self._guarded(path, self._append, (step, value))
 
