@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun
-from migration_pipeline.archive.schema import VALUE_COLUMN, micros_from_steps
+from migration_pipeline.archive.schema import MICROS, VALUE_COLUMN, micros_from_steps
 
 from .series import FloatSeries, ObjectSeries
 from .store import (
@@ -35,7 +35,6 @@ from .store import (
 )
 
 _log = logging.getLogger(__name__)
-_MICROS = 1e6
 
 
 def load_archive(store: Store, data: Path, files: Path) -> None:
@@ -78,7 +77,8 @@ class _Rows:
     def add(self, batch: pa.RecordBatch) -> None:
         columns = {field.name: batch.column(i) for i, field in enumerate(batch.schema)}
         micros, _ = micros_from_steps(columns["step"])
-        steps = micros / _MICROS
+        # In one division, millionths beyond 2**53 would be rounded twice.
+        steps = micros // MICROS + (micros % MICROS) / MICROS
         times = _milliseconds(columns["timestamp"])
         for type_, path, rows in _groups(columns):
             column = columns[VALUE_COLUMN[type_]]

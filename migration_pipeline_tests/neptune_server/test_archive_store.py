@@ -89,6 +89,7 @@ def folder(tmp_path: Path) -> Path:
         ],
         [
             row("loss", "float_series", float("nan"), 123456789.123456),
+            row("far", "float_series", 1.0, 999_999_999_999),
             row("images", "file_series", "one/picture.png", 0.5),
             row("old", "artifact", "one/list.json"),
         ],
@@ -121,6 +122,7 @@ def test_values_are_those_of_the_rows(folder: Path) -> None:
     assert values["gone"] == FileValue("one/gone.txt", 0, "text/plain")
     assert values["loss"].steps.tolist() == [0.1, 2, 123456789.123456]
     assert values["loss"].values[:2].tolist() == [1, 3]
+    assert values["far"].steps.tolist() == [999_999_999_999]
     assert values["log"].values == ["a", "b"]
     assert values["log"].timestamps == [NOON, NOON + 1]
     assert values["hist"].values == [HistogramValue("COUNTING", (0.0, 1.0), (3.0,))]
