@@ -179,6 +179,14 @@ class NotAnArchiveError(Terminal, ArchiveError):
         )
 
 
+class UnknownRunError(Terminal, ArchiveError):
+    def __init__(self, run: str, place: str) -> None:
+        super().__init__(
+            f"run {run} is not in the archive {place}",
+            "Export it first, or correct MIGRATION_DATA_PATH.",
+        )
+
+
 class DamagedPartError(Terminal, ArchiveError):
     def __init__(self, path: str, reason: str) -> None:
         self.path = path

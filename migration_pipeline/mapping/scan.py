@@ -59,6 +59,17 @@ class SeriesScan:
         return self.without_time == self.rows
 
 
+@dataclass(frozen=True)
+class FileRow:
+    """A row of a file attribute: step in millionths, time in ms, path in the archive's files."""
+
+    attribute: str
+    type: str
+    step: int | None
+    time: int | None
+    path: str | None
+
+
 @dataclass
 class RunScan:
     """What is known of a run after it was read once.
@@ -66,6 +77,7 @@ class RunScan:
     Args:
         attributes: (path, type) → rows.
         series: path → float series.
+        files: every row of a file attribute.
         facts: name, dates, status, tags.
         content: digest and so on, for the mark of completion.
     """
@@ -75,6 +87,7 @@ class RunScan:
     capabilities: Capabilities
     attributes: dict[tuple[str, str], int] = field(default_factory=dict)
     series: dict[str, SeriesScan] = field(default_factory=dict)
+    files: list[FileRow] = field(default_factory=list)
     facts: RunFacts = field(default_factory=lambda: RunFacts(""))
     content: Content = field(default_factory=lambda: Content(""))
 
@@ -119,7 +132,10 @@ def scan_run(run: ArchivedRun, capabilities: Capabilities, mapping: ProjectMappi
                 decimals = steps.decimals_of(here.micros, decimals)
                 _look(scan, path, here)
             elif kind in FILE_TYPES:
-                _check_files(run, batch, rows, sizes)
+                for row in _file_rows(batch, path, kind, rows):
+                    if row.path is not None:
+                        _check_file(run, row.path, sizes)
+                    scan.files.append(row)
     scan.facts = facts.facts(run.key, manifest.parent if manifest else None)
     digest = manifest.digest if manifest else sums.digest() if sums else ""
     scan.content = Content(digest, "" if manifest else fingerprint(run), decimals)
@@ -186,29 +202,28 @@ def _points_of(run: ArchivedRun, paths: Collection[str]) -> Iterator[tuple[str, 
                 yield path, points.take(rows)
 
 
-def _check_files(
-    run: ArchivedRun, batch: pa.RecordBatch, rows: Rows, sizes: dict[str, int]
-) -> None:
-    for path in file_paths(batch, rows):
-        try:
-            size = run.file(path).stat().st_size
-        except OSError as error:
-            raise DamagedPartError(
-                str(run.parts[0]), f"it names the file {path!r}, which is not there"
-            ) from error
-        if path in sizes and sizes[path] != size:
-            raise DamagedPartError(
-                str(run.parts[0]),
-                f"it names the file {path!r} with {sizes[path]} bytes, which has {size}",
-            )
-
-
-def file_paths(batch: pa.RecordBatch, rows: Rows) -> list[str]:
-    """file_value.path of these rows; rows without a value are left out."""
-    column = batch.column("file_value")
+def _file_rows(batch: pa.RecordBatch, path: str, kind: str, rows: Rows) -> Iterator[FileRow]:
     indices = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-    values = column.take(pa.array(indices)).to_pylist()
-    return [v["path"] for v in values if v is not None and v["path"] is not None]
+    part = batch.select(["step", "timestamp", "file_value"]).take(pa.array(indices))
+    micros, no_step = micros_from_steps(part.column("step"))
+    times = part.column("timestamp").cast(pa.int64()).to_pylist()
+    for i, value in enumerate(part.column("file_value").to_pylist()):
+        step = None if no_step[i] else int(micros[i])
+        yield FileRow(path, kind, step, times[i], value["path"] if value else None)
+
+
+def _check_file(run: ArchivedRun, path: str, sizes: dict[str, int]) -> None:
+    try:
+        size = run.file(path).stat().st_size
+    except OSError as error:
+        raise DamagedPartError(
+            str(run.parts[0]), f"it names the file {path!r}, which is not there"
+        ) from error
+    if path in sizes and sizes[path] != size:
+        raise DamagedPartError(
+            str(run.parts[0]),
+            f"it names the file {path!r} with {sizes[path]} bytes, which has {size}",
+        )
 
 
 def fingerprint(run: ArchivedRun) -> str:

@@ -6,11 +6,15 @@ A target is a folder with `config.py` (settings, without the SDK), `capabilities
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from migration_pipeline.errors import MissingExtraError, MissingSettingError, UnknownNameError
 from migration_pipeline.targets.target import Capabilities, Target
 
 
@@ -23,12 +27,20 @@ class TargetConfig(BaseModel):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the variables in `environment`; unset ones leave the field's default.
+        """Reads the variables in `environment`; unset or empty ones leave the field's default.
 
         Raises:
             MissingSettingError: a field without a default has no variable set.
         """
-        raise NotImplementedError
+        found = {
+            field: value
+            for field, variable in cls.environment.items()
+            if (value := os.environ.get(variable, ""))
+        }
+        for field, variable in cls.environment.items():
+            if field not in found and cls.model_fields[field].is_required():
+                raise MissingSettingError(variable, cls.model_fields[field].description or field)
+        return cls.model_validate(found)
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,14 @@ def config_class(name: str) -> type[TargetConfig]:
     Raises:
         UnknownNameError: there is no such target.
     """
-    raise NotImplementedError
+    found: type[TargetConfig] = _load(_entry(name).config)
+    return found
 
 
 def capabilities_of(name: str) -> Capabilities:
     """What a target can hold; needs no SDK."""
-    raise NotImplementedError
+    found: Capabilities = _load(_entry(name).capabilities)
+    return found
 
 
 def open_target(name: str, config: TargetConfig | None = None) -> Target:
@@ -80,4 +94,19 @@ def open_target(name: str, config: TargetConfig | None = None) -> Target:
         MissingExtraError: its SDK is not installed.
         MissingSettingError: a setting is missing.
     """
-    raise NotImplementedError
+    entry = _entry(name)
+    if importlib.util.find_spec(entry.module) is None:
+        raise MissingExtraError(name, entry.extra, entry.module)
+    made: Target = _load(entry.client)(config or config_class(name).from_environment())
+    return made
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _TARGETS:
+        raise UnknownNameError("target", name, _TARGETS, "MIGRATION_TARGETS")
+    return _TARGETS[name]
+
+
+def _load(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)

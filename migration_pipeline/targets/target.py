@@ -1,8 +1,9 @@
 """What a target is: a tracker that runs go to.
 
-What a tracker can hold is data (`mapping.terms.Capabilities`), read by the mapping, the planner, the
-verifier and the README alike. What it does is the `Target` protocol. Loading is made safe by the target itself:
-a run is found by an identity that we chose, and the mark of completion is the last write.
+What a tracker can hold is data (`mapping.terms.Capabilities`), read by the mapping, the planner,
+the verifier and the README alike. What it does is the `Target` protocol. Loading is made safe by
+the target itself: a run is found by an identity that we chose, and the mark of completion is the
+last write.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "Capabilities",
     "Content",
     "Holds",
+    "Kin",
     "LoadReport",
     "LoadState",
     "Loss",
@@ -61,6 +63,8 @@ class LoadReport:
     bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
     renames: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    """The target's own."""
     url: str = ""
 
 
@@ -75,7 +79,8 @@ class TargetRun:
         step_decimals: how many decimals the finest step of its float series has.
         step_multiplier: as the mark says.
         verified: whether a read-back of that content found no difference.
-        ids: the target's own ids; more than one is a duplicate.
+        ids: the target's own ids, the one that counts first; more than one is a duplicate.
+        parent: run id that it was forked from.
     """
 
     state: LoadState
@@ -85,7 +90,16 @@ class TargetRun:
     step_multiplier: int = 1
     verified: bool = False
     ids: tuple[str, ...] = ()
+    parent: str = ""
     url: str = ""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """Ids at the target: of the run that one was forked from, and of those forked from it."""
+
+    parent: str = ""
+    children: tuple[str, ...] = ()
 
 
 class Meter(Protocol):
@@ -124,7 +138,7 @@ class Target(Protocol):
         self,
         scan: RunScan,
         mapping: ProjectMapping,
-        parents: Mapping[str, str],
+        kin: Kin,
         meter: Meter | None = None,
     ) -> LoadReport:
         """Sends a run, replacing or resuming a partial one; the completion mark is the last write.
@@ -133,7 +147,7 @@ class Target(Protocol):
             scan: the run and what was learnt of it by reading it once (`mapping.scan`); its
                 content's digest goes into the mark.
             mapping: decisions for the project.
-            parents: run id → the target's id, for those already there.
+            kin: the target's ids of its parent and of its children, as far as they are there.
             meter: is told of points and bytes as they are sent.
 
         Raises:
@@ -161,6 +175,10 @@ class Target(Protocol):
 
     def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
         """Name, dates, status and tags as the target shows them."""
+        ...
+
+    def shown_facts(self, facts: RunFacts) -> RunFacts:
+        """What `facts` should say for a run with these: cut and defaulted as the target needs."""
         ...
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
