@@ -64,6 +64,7 @@ class RunWriter:
         self.source = source
         self.sums = RunSums(self._info_of)
         self.files: dict[str, FileInfo] = {}
+        self._new_files: list[Path] = []
         self._files_root = archive.files_root(key.project)
         self._directory = archive.project_directory(key.project, key.kind)
         self._stem = layout.name_on_disk(key.run)
@@ -74,10 +75,7 @@ class RunWriter:
         self._staging = self._files_root / _STAGING / f"{self._stem}.{self._generation[:8]}"
         with writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
-        with writing(self._staging), locked(self._directory):
-            self._staging.mkdir(parents=True)
-            self._alive: int | None = os.open(self._staging, os.O_RDONLY)
-            fcntl.flock(self._alive, fcntl.LOCK_EX)
+        self._alive: int | None = _claim(self._staging)
 
     def __enter__(self) -> RunWriter:
         return self
@@ -121,6 +119,8 @@ class RunWriter:
         with writing(final):
             final.parent.mkdir(parents=True, exist_ok=True)
             sync(staged)
+            if not final.exists():
+                self._new_files.append(final)
             os.replace(staged, final)
         self.files[path] = info
         return path
@@ -168,7 +168,7 @@ class RunWriter:
                 sync(part.path)
             with locked(self._directory):
                 _publish(self._directory, self._stem, self._generation, len(self._parts))
-        self._parts = []
+        self._parts, self._new_files = [], []
         self._remove_unnamed_files()
         return manifest
 
@@ -178,7 +178,9 @@ class RunWriter:
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
             part.path.unlink(missing_ok=True)
-        self._parts = []
+        for file in self._new_files:
+            file.unlink(missing_ok=True)
+        self._parts, self._new_files = [], []
         if self._alive is not None:
             shutil.rmtree(self._staging, ignore_errors=True)
             os.close(self._alive)
@@ -233,6 +235,32 @@ class _Part:
         self._sink.close()
 
 
+def _claim(directory: Path) -> int:
+    """Makes a directory that shows by a lock that its owner lives; returns the descriptor."""
+    with writing(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with locked(directory.parent):
+            directory.mkdir()
+            descriptor = os.open(directory, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+@contextlib.contextmanager
+def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
+    """A directory for downloads on the file system of the archive's files, removed at the end.
+
+    What a dead process leaves of it is removed by the next `recover`.
+    """
+    directory = archive.files_root(project) / _STAGING / f"downloads.{uuid.uuid4().hex[:8]}"
+    descriptor = _claim(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(descriptor)
+
+
 def _tmp_name(stem: str, number: int, generation: str) -> str:
     return f"{stem}_part_{number}.{generation[:8]}.parquet.tmp"
 
@@ -249,36 +277,42 @@ def recover(archive: Archive, project: str) -> list[str]:
         The stems of the runs whose swap was finished.
     """
     finished = []
-    files_root = archive.files_root(project)
+    staging = archive.files_root(project) / _STAGING
+    _living_writers(staging)
     for kind in ("run", "model", "model_version", "project"):
         directory = archive.project_directory(project, kind)
         if not directory.is_dir():
             continue
         with writing(directory), locked(directory):
-            alive = _living_writers(files_root)
             tmp = [m for name in sorted(os.listdir(directory)) if (m := _TMP_PART.match(name))]
-            for match in [m for m in tmp if m["writer"] and m["writer"] not in alive]:
+            # Asked after the listing: who lives now may have begun since, who does not is done.
+            alive = _living_writers(staging)
+            dead = [m for m in tmp if m["writer"] and m["writer"] not in alive]
+            for match in dead:
                 if match["number"] == "0" and (whole := _whole_set(directory, match)):
                     _publish(directory, match["stem"], whole.generation, whole.parts)
                     finished.append(match["stem"])
-            for match in [m for m in tmp if m["writer"] and m["writer"] not in alive]:
+            for match in dead:
                 (directory / match.string).unlink(missing_ok=True)
             _remove_headless_parts(directory)
     return finished
 
 
-def _living_writers(files_root: Path) -> set[str]:
+def _living_writers(root: Path) -> set[str]:
     """Writers that hold the lock of their staging directory; the others' are removed."""
-    alive = set()
-    for staging in (files_root / _STAGING).glob("*.????????"):
-        descriptor = os.open(staging, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(staging, ignore_errors=True)
-        except BlockingIOError:
-            alive.add(staging.name[-8:])
-        finally:
-            os.close(descriptor)
+    alive: set[str] = set()
+    if not root.is_dir():
+        return alive
+    with writing(root), locked(root):
+        for staging in root.glob("*.????????"):
+            descriptor = os.open(staging, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(staging, ignore_errors=True)
+            except BlockingIOError:
+                alive.add(staging.name[-8:])
+            finally:
+                os.close(descriptor)
     return alive
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.schema import make_batch
-from migration_pipeline.archive.writer import RunWriter, recover, writing
+from migration_pipeline.archive.writer import RunWriter, recover, scratch_directory
 from migration_pipeline.errors import (
     DamagedPartError,
     IncompleteAnswerError,
@@ -145,9 +142,8 @@ def export_runs(
         return report
     started = time.monotonic()
     writers: dict[RunKey, RunWriter] = {}
-    scratch = _scratch(archive, runs[0].key.project)
     with contextlib.ExitStack() as on_exit:
-        on_exit.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch = on_exit.enter_context(scratch_directory(archive, runs[0].key.project))
         on_exit.callback(_discard_all, writers)
         meter = on_exit.enter_context(Progress("export", len(runs), progress))
         for event in source.read(runs, selection, scratch):
@@ -191,13 +187,6 @@ def export_runs(
 def _discard_all(writers: dict[RunKey, RunWriter]) -> None:
     for writer in writers.values():
         writer.discard()
-
-
-def _scratch(archive: Archive, project: str) -> Path:
-    root = archive.files_root(project)
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".download-", dir=root))
 
 
 def _add_file(writer: RunWriter, event: DownloadedFile) -> int:

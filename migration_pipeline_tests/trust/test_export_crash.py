@@ -1,0 +1,141 @@
+"""Whatever stops an export, what is published is whole, and the next export makes up the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.errors import ArchiveNotWritableError
+from migration_pipeline.neptune_server.running import RunningServer
+from migration_pipeline.sources.neptune3.config import Neptune3Config
+from migration_pipeline.sources.neptune3.source import Neptune3Source
+from migration_pipeline_tests.trust.crashes import (
+    Moment,
+    export_everything,
+    random_moments,
+    run_export,
+)
+
+SEED = 20261121
+PROJECTS = ("acme/digits", "acme/hostile")
+
+
+def make_neptune3(token: str) -> Neptune3Source:
+    return Neptune3Source(Neptune3Config(api_token=token, workers=3, retry_seconds=20))
+
+
+SOURCES = {"neptune3": make_neptune3}
+
+
+def contents(folder: Path) -> dict[RunKey, str]:
+    """Every published run's digest, made from its rows and files; the manifest must agree."""
+    archive = Archive(folder / "data", folder / "files")
+    found = {}
+    for project in archive.projects():
+        for key, run in archive.runs(project).items():
+            found[key] = run.sums().digest()
+            assert run.manifest is not None
+            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
+    return found
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SOURCES)
+def test_stopped_exports_publish_only_whole_runs_and_converge(
+    name: str, server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    make, arguments = SOURCES[name], (server.token,)
+    whole = tmp_path / "whole"
+    code, last, seconds = run_export(make, arguments, whole)
+    failures, operations = last
+    assert (code, failures) == (0, [])
+    expected = contents(whole)
+    assert len(expected) == 35
+
+    count = pytestconfig.getoption("--crashes")
+    for i, moment in enumerate(random_moments(count, SEED, operations)):
+        folder = tmp_path / f"stopped-{i}"
+        code, last, _ = run_export(make, arguments, folder, moment, seconds)
+        left = contents(folder) if (folder / "data").exists() else {}
+        assert left.items() <= expected.items(), f"{moment}: something published is not whole"
+        if not moment.how.endswith("later"):
+            assert last is None, f"{moment}: the export was not stopped"
+            assert code != 0
+
+        code, last, _ = run_export(make, arguments, folder)
+        assert (code, last[0]) == (0, []), f"{moment}: the next export failed"
+        assert contents(folder) == expected, f"{moment}: the next export did not converge"
+        assert not left_over(folder), f"{moment}: something was left behind"
+        shutil.rmtree(folder)
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Temporary parts and downloads, and files that no manifest names."""
+    archive = Archive(folder / "data", folder / "files")
+    named = {
+        run.file(entry.path)
+        for project in archive.projects()
+        for run in archive.runs(project).values()
+        for entry in (run.manifest.files if run.manifest else [])
+    }
+    parts = list((folder / "data").rglob("*.tmp"))
+    return parts + [p for p in (folder / "files").rglob("*") if p.is_file() and p not in named]
+
+
+def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
+    server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """The old export stays until the new one is whole, at every operation of the swap."""
+    every = 1 if pytestconfig.getoption("--crashes") >= 100 else 5
+    source = make_neptune3(server.token)
+    archive = Archive(tmp_path / "data", tmp_path / "files")
+    assert export_everything(source, archive) == []
+    key = RunKey("acme/digits", next(iter(archive.runs("acme/digits"))).run)
+    before = contents(tmp_path)
+
+    run = server.store.projects[key.project].find(key.run)
+    assert run is not None
+    run.set("config/added_later", "int", 42)
+    for operations in range(1, 21, every):
+        stopped = tmp_path / "copy"
+        shutil.copytree(tmp_path / "data", stopped / "data")
+        shutil.copytree(tmp_path / "files", stopped / "files")
+        run_export(make_neptune3, (server.token,), stopped, Moment("kill", operations))
+        left = contents(stopped)
+        assert {k: v for k, v in left.items() if k != key} == {
+            k: v for k, v in before.items() if k != key
+        }
+        _, last, _ = run_export(make_neptune3, (server.token,), stopped)
+        assert last[0] == []
+        after = contents(stopped)
+        assert after.keys() == before.keys()
+        assert after[key] != before[key]
+        assert not left_over(stopped)
+        shutil.rmtree(stopped)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+def test_a_disk_that_is_really_full(server: RunningServer, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)])
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a file system")
+    try:
+        archive = Archive(disk / "data", disk / "files")
+        with pytest.raises(ArchiveNotWritableError, match=os.strerror(errno.ENOSPC)):
+            export_everything(make_neptune3(server.token), archive)
+        published = contents(disk)
+        assert not left_over(disk) or published
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        assert export_everything(make_neptune3(server.token), archive) == []
+        assert published.items() <= contents(disk).items()
+        assert not left_over(disk)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
