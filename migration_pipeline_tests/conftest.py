@@ -56,3 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=6,
         help="moments at which an export or a load is stopped; the full proof takes 100",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest resets the filters of migration_pipeline/defs/__init__.py for each test.
+    for category in ("PreviewWarning", "BetaWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::dagster.{category}")
