@@ -43,8 +43,8 @@ KEY = dg.AssetKey(["neptune", "export"])
 GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
 POOL = "neptune_source"
 MAX_CHUNKS, MIN_CHUNK = 200, 50
-RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-"""For what passes by itself; a source has by then repeated each request for minutes."""
+MAX_RETRIES = 2
+"""Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
 
 Payload = dict[str, Any]
 """What goes from step to step: plain data, so that any executor can carry it."""
@@ -121,7 +121,6 @@ def plan_runs(
 
 @dg.op(
     pool=POOL,
-    retry_policy=RETRIES,
     description="Exports some runs; one that fails does not stop the others. "
     "Repeated, it exports those that are missing.",
 )
@@ -135,7 +134,7 @@ def export_chunk(
     selection = ExportConfig(**due["config"]).selection()
     runs = [_from_plain(project, run) for run in due["runs"]]
     keys = [run.key for run in runs]
-    with no_retry_when_terminal(), _recording(context, opened, project, keys):
+    with retried(context), _recording(context, opened, project, keys):
         missing = plan_export(_Listed(runs), opened, project, selection).due
         report = export_runs(source.open(), opened, missing, selection, context.log.info)
         raise_failures("export", project, report.failures)
@@ -269,7 +268,7 @@ def raise_failures(
     """Fails the step when runs failed: after all others were done, and naming each.
 
     Raises:
-        dg.Failure: is retried only when one of the errors may pass by itself.
+        dg.Failure: `allow_retries` when one of the errors may pass by itself.
     """
     if failures:
         named = [(str(key), str(error)) for key, error in failures]
@@ -281,14 +280,18 @@ def raise_failures(
 
 
 @contextmanager
-def no_retry_when_terminal() -> Iterator[None]:
-    """Leaves what may pass to the step's retry policy; what is terminal fails it at once."""
+def retried(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Asks for another attempt at the step unless the error is terminal.
+
+    Not a `RetryPolicy`: that would also repeat a step that someone stopped with Ctrl-C.
+    """
     try:
         yield
-    except MigrationError as error:
-        if isinstance(error, Terminal):
-            raise dg.Failure(str(error), allow_retries=False) from error
-        raise
+    except Exception as error:
+        if isinstance(error, Terminal) or not getattr(error, "allow_retries", True):
+            raise
+        wait = 2 * 4**context.retry_number
+        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
 
 
 class _Listed:

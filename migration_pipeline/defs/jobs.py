@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from migration_pipeline import errors
 from migration_pipeline.defs import export, load, partitions, records, settings
 from migration_pipeline.defs.checks import HELD
 from migration_pipeline.defs.export import OWNERS, ExportConfig
@@ -205,6 +206,8 @@ def run_project(
     outcome = Outcome(project, result.run_id, result.success, time.monotonic() - started)
     for event in result.all_events:
         _take(event, outcome)
+        if event.is_job_failure and _was_interrupted(event):
+            raise KeyboardInterrupt  # it stopped one project's run; it meant all
     if not result.success and not outcome.errors:
         outcome.errors.append(f"Dagster run {result.run_id} failed; the page shows why")
     return outcome
@@ -228,15 +231,27 @@ def _take(event: dg.DagsterEvent, outcome: Outcome) -> None:
         outcome.errors.append(said or _message(failure.error))
 
 
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    error = event.job_failure_data.error
+    return error is not None and error.cls_name in (
+        "DagsterExecutionInterruptedError",
+        "KeyboardInterrupt",
+    )
+
+
 def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
     return {name: value.value for name, value in metadata.items()}
 
 
 def _message(error: Any) -> str:
-    """The innermost message: ours, not Dagster's frame around it."""
-    while error is not None and error.cause is not None:
+    """Our own message, not that of Dagster's frame around it or of a library below it."""
+    innermost = "unknown error"
+    while error is not None:
+        innermost = str(error.message).strip().partition(": ")[2] or str(error.message).strip()
+        if hasattr(errors, error.cls_name or ""):
+            break
         error = error.cause
-    return str(error.message).strip().partition(": ")[2] if error else "unknown error"
+    return innermost
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -251,8 +266,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         said += "; nothing was to be done"
     else:
         said += f"; {exported} runs exported, {loaded} loaded, {verified} read back and compared"
-    errors = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
-    return "\n".join([said, *errors])
+    named = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
+    return "\n".join([said, *named])
 
 
 def raise_for_failed(outcomes: Sequence[Outcome]) -> None:
@@ -285,5 +300,8 @@ def last_words(job: str) -> Iterator[None]:
     try:
         yield
     except MigrationError as error:
-        say_last(f"{job} failed: {error}")
+        say_last(f"{job}: failed before anything was done: {error}")
+        raise
+    except KeyboardInterrupt:
+        say_last(f"{job}: interrupted; what is done stays, and the next start does the rest")
         raise

@@ -18,11 +18,10 @@ from migration_pipeline.defs.checks import HELD, VERDICT_FIGURES, held_result, h
 from migration_pipeline.defs.export import (
     MAX_CHUNKS,
     OWNERS,
-    RETRIES,
     Payload,
     known_project,
-    no_retry_when_terminal,
     raise_failures,
+    retried,
 )
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.targets.loading import (
@@ -170,13 +169,12 @@ def _chunk_op(target: str) -> dg.OpDefinition:
         name=f"{target}_chunk",
         required_resource_keys={target, "archive"},
         pool=_pool(target),
-        retry_policy=RETRIES,
         description="Loads some runs and reads them back; one that fails does not stop the others.",
     )
     def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
         config = LoadConfig(**due["config"])
         archive: ArchiveResource = context.resources.archive
-        with no_retry_when_terminal():
+        with retried(context):
             result = load_runs(
                 _open(context, target),
                 archive.open(),
@@ -186,12 +184,9 @@ def _chunk_op(target: str) -> dg.OpDefinition:
                 parallel=config.parallel or None,
                 progress=context.log.info,
             )
-        records.record(
-            context,
-            records.loaded(target),
-            [(run.key, _of_load(run)) for run in result.runs if run.report or run.verdict],
-        )
-        raise_failures("load", f"{due['project']} into {target}", result.failures)
+            done = [(run.key, _of_load(run)) for run in result.runs if run.report or run.verdict]
+            records.record(context, records.loaded(target), done)
+            raise_failures("load", f"{due['project']} into {target}", result.failures)
         return _summary(result)
 
     return chunk

@@ -19,7 +19,8 @@ Execute = Callable[..., dg.ExecuteInProcessResult]
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with SQLite storage of its own."""
     (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as made:
+    quiet = {"python_logs": {"python_log_level": "INFO"}, "telemetry": {"enabled": False}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides=quiet) as made:
         yield made
 
 
