@@ -116,7 +116,7 @@ class RunFacts:
     description: str = ""
     owner: str = ""
     parent: str = ""
-    """Run id that it was forked from."""
+    """What it was forked from, as the archive says it: a run id, or a sys/id."""
     group_tags: tuple[str, ...] = ()
     experiment: str = ""
     """`sys/name`: what Neptune 3.x calls the experiment."""

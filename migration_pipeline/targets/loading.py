@@ -1,8 +1,7 @@
-"""Archive → target: which runs are due, their load, their read-back and comparison.
+"""Archive → target: the load of runs, their read-back and comparison.
 
-The target is asked, not a record elsewhere: a run is due unless the target says that it is complete
-from the same content and with the same step multiplier. One run's failure never stops the others.
-Every function can be called again at any time: it then does only what is missing.
+One run's failure never stops the others. Every function can be called again at any time: it then
+does only what is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,80 +23,35 @@ from migration_pipeline.errors import (
     Transient,
     UnknownRunError,
 )
-from migration_pipeline.mapping.facts import FactsReader
 from migration_pipeline.mapping.forks import families
 from migration_pipeline.mapping.losses import series_losses
-from migration_pipeline.mapping.scan import fingerprint, scan_run, step_decimals
-from migration_pipeline.mapping.steps import check_multiplier, multiplier_for
+from migration_pipeline.mapping.scan import scan_run
 from migration_pipeline.mapping.terms import Loss, ProjectMapping
 from migration_pipeline.progress import Progress
+from migration_pipeline.targets.planning import (
+    LoadPlan,
+    LoadSettings,
+    parents_of,
+    plan_load,
+    why_due,
+)
 from migration_pipeline.targets.target import Kin, LoadReport, LoadState, Target, TargetRun
 from migration_pipeline.verify.compare import Verdict, compare_run
 
+__all__ = [
+    "LoadPlan",
+    "LoadResult",
+    "LoadSettings",
+    "RunLoad",
+    "VerifyMode",
+    "load_runs",
+    "plan_load",
+    "verify_runs",
+]
 log = logging.getLogger(__name__)
 
 VerifyMode = Literal["new", "all", "off"]
 """Which runs are read back and compared: those loaded now and those never verified, all, none."""
-
-
-@dataclass(frozen=True)
-class LoadSettings:
-    """What a user may say about a load.
-
-    Args:
-        name_prefix: put before the names of experiments or projects at the target.
-        step_multiplier: whole steps = steps × this; None: the smallest power of ten that makes
-            every float step of the project whole.
-        parallel: runs at the same time; None: as the target's capabilities say.
-    """
-
-    name_prefix: str = ""
-    step_multiplier: int | None = None
-    parallel: int | None = None
-
-
-@dataclass(frozen=True)
-class LoadPlan:
-    """What is to be done for one project at one target; nothing was sent yet.
-
-    Args:
-        mapping: decisions that hold for all runs of the project; `load_runs` takes them.
-        families: due runs; those of one tuple are one fork family, parents first, and belong
-            into one chunk. Runs that are no forks are families of one.
-        reasons: due run → why, in a few words.
-        complete: at the target with the same content and multiplier.
-        unverified: of those complete, the ones whose read-back was not yet found equal.
-        unreadable: (run or part's path, what is wrong): not in any other list.
-        duplicates: run → the target's ids, where there are several.
-        foreign: at the target but not in the archive.
-    """
-
-    target: str
-    address: str
-    project: str
-    mapping: ProjectMapping
-    families: list[tuple[RunKey, ...]]
-    reasons: dict[RunKey, str]
-    complete: list[RunKey]
-    unverified: list[RunKey]
-    unreadable: list[tuple[str, MigrationError]]
-    duplicates: dict[RunKey, tuple[str, ...]]
-    foreign: list[RunKey]
-
-    @property
-    def due(self) -> list[RunKey]:
-        """All due runs, family by family."""
-        return [key for family in self.families for key in family]
-
-    def chunks(self, most: int = 200) -> list[list[RunKey]]:
-        """Due runs in at most `most` lists of similar length; families stay together."""
-        size = max(-(-len(self.due) // max(most, 1)), 1)
-        chunks: list[list[RunKey]] = []
-        for family in self.families:
-            if not chunks or (len(chunks[-1]) >= size and len(chunks) < most):
-                chunks.append([])
-            chunks[-1].extend(family)
-        return chunks
 
 
 @dataclass
@@ -159,130 +113,6 @@ class LoadResult:
     @property
     def losses(self) -> list[Loss]:
         return [loss for report in self.loaded for loss in report.losses]
-
-
-def plan_load(
-    target: Target,
-    archive: Archive,
-    project: str,
-    settings: LoadSettings | None = None,
-    keys: Collection[RunKey] | None = None,
-) -> LoadPlan:
-    """Compares the archive with the target: one bulk listing there, one footer a run here.
-
-    Rows are read only of due runs that another tool archived (their steps and forks stand nowhere
-    else).
-
-    Args:
-        keys: only these runs; None: all of the project.
-
-    Raises:
-        ConfigError: the configured step multiplier cannot be used.
-        TargetUnavailableError, TargetRefusedError: the target does not answer or says no.
-    """
-    settings = settings or LoadSettings()
-    if settings.step_multiplier is not None:
-        check_multiplier(settings.step_multiplier)
-    damaged: list[DamagedPartError] = []
-    runs = archive.runs(project, damaged)
-    unreadable: list[tuple[str, MigrationError]] = [(error.path, error) for error in damaged]
-    listed = target.runs(project, ProjectMapping(name_prefix=settings.name_prefix))
-    multiplier = _multiplier(target, settings, runs, listed, unreadable)
-    mapping = ProjectMapping(multiplier, settings.name_prefix)
-    reasons: dict[RunKey, str] = {}
-    complete = []
-    for key, run in runs.items():
-        if keys is None or key in keys:
-            try:
-                reason = _due(run, listed.get(key), mapping)
-            except DamagedPartError as error:
-                unreadable.append((str(key), error))
-                continue
-            if reason:
-                reasons[key] = reason
-            else:
-                complete.append(key)
-    parents = _parents({key: runs[key] for key in reasons}, unreadable)
-    due = [key for key in reasons if key in parents]
-    return LoadPlan(
-        target=target.name,
-        address=target.address,
-        project=project,
-        mapping=mapping,
-        families=families(due, parents),
-        reasons={key: reasons[key] for key in due},
-        complete=complete,
-        unverified=[key for key in complete if not listed[key].verified],
-        unreadable=unreadable,
-        duplicates={key: run.ids for key, run in listed.items() if len(run.ids) > 1},
-        foreign=[key for key in listed if key not in runs],
-    )
-
-
-def _multiplier(
-    target: Target,
-    settings: LoadSettings,
-    runs: dict[RunKey, ArchivedRun],
-    listed: Mapping[RunKey, TargetRun],
-    unreadable: list[tuple[str, MigrationError]],
-) -> int:
-    """The configured one, or the smallest exact one of the whole project.
-
-    Runs that cannot be read are taken out of `runs` and named.
-    """
-    if not target.capabilities.integer_steps:
-        return 1
-    if settings.step_multiplier is not None:
-        return settings.step_multiplier
-    decimals = 0
-    for key, run in list(runs.items()):
-        known = listed.get(key)
-        try:
-            if run.manifest is None and known and known.fingerprint == fingerprint(run):
-                decimals = max(decimals, known.step_decimals)
-            else:
-                decimals = max(decimals, step_decimals(run))
-        except DamagedPartError as error:
-            unreadable.append((str(key), error))
-            del runs[key]
-    return multiplier_for(decimals)
-
-
-def _due(run: ArchivedRun, known: TargetRun | None, mapping: ProjectMapping) -> str:
-    """Why a run is to be loaded; empty when it is complete."""
-    if known is None or known.state is LoadState.ABSENT:
-        return "not there yet"
-    if known.state is LoadState.PARTIAL:
-        return "begun and not finished"
-    if known.step_multiplier != mapping.step_multiplier:
-        return f"loaded with step multiplier {known.step_multiplier}, not {mapping.step_multiplier}"
-    if run.manifest is not None:
-        same = run.manifest.digest == known.digest
-    else:
-        same = fingerprint(run) == known.fingerprint or run.sums().digest() == known.digest
-    return "" if same else "its content changed"
-
-
-def _parents(
-    runs: dict[RunKey, ArchivedRun], unreadable: list[tuple[str, MigrationError]]
-) -> dict[RunKey, RunKey | None]:
-    """Each run's parent; runs that cannot be read are left out and named."""
-    found: dict[RunKey, RunKey | None] = {}
-    for key, run in runs.items():
-        try:
-            parent = run.manifest.parent if run.manifest else _parent_in_rows(run)
-        except DamagedPartError as error:
-            unreadable.append((str(key), error))
-            continue
-        found[key] = RunKey(key.project, parent, key.kind) if parent else None
-    return found
-
-
-def _parent_in_rows(run: ArchivedRun) -> str:
-    reader = FactsReader()
-    for batch in run.batches(types=("string",)):
-        reader.update(batch)
-    return reader.facts(run.key).parent
 
 
 def load_runs(
@@ -362,6 +192,7 @@ class _Work:
         self._action, self._progress = action, progress
         self._listed: dict[RunKey, TargetRun] = {}
         self._ids: dict[RunKey, str] = {}
+        self._parents: dict[RunKey, RunKey | None] = {}
         self._stopped: MigrationError | None = None
         self._lock = threading.Lock()
 
@@ -377,7 +208,8 @@ class _Work:
         started = time.monotonic()
         self._listed = dict(self._target.runs(keys[0].project, self._mapping))
         self._ids = {key: run.ids[0] for key, run in self._listed.items() if run.ids}
-        groups = families(keys, self._parents_of(keys))
+        self._parents = self._parents_of(keys)
+        groups = families(keys, self._parents)
         done: dict[RunKey, RunLoad] = {}
         workers = max(1, min(parallel or self._target.capabilities.parallel_runs, len(groups)))
         with (
@@ -405,7 +237,7 @@ class _Work:
                     runs[key] = run
             except DamagedPartError as error:
                 log.debug("%s: %s", key, error)
-        return _parents(runs, [])
+        return parents_of(runs, self._listed, [])
 
     def _family(
         self, group: Sequence[RunKey], one: Callable[[_Work, RunKey], RunLoad]
@@ -444,19 +276,20 @@ class _Work:
     def load(self, key: RunKey, verify: VerifyMode) -> RunLoad:
         run = self._run(key)
         known = self._listed.get(key)
-        if not _due(run, known, self._mapping) and known is not None:
+        if not why_due(run, known, self._mapping) and known is not None:
             load = RunLoad(key, skipped=True, url=known.url)
             if verify == "all" or (verify == "new" and not known.verified):
                 self._compare(run, known, load)
             return load
         scan = scan_run(run, self._target.capabilities, self._mapping)
-        parent = RunKey(key.project, scan.facts.parent, key.kind)
+        parent = self._parents.get(key)
+        names = {key.run, scan.facts.sys_id} - {""}
         kin = Kin(
-            self._ids.get(parent, "") if scan.facts.parent else "",
+            self._ids.get(parent, "") if parent else "",
             tuple(
                 self._ids[child]
                 for child, other in self._listed.items()
-                if other.parent == key.run and child != key
+                if other.parent in names and child != key
             ),
         )
         report = self._target.load(scan, self._mapping, kin, self._meter)

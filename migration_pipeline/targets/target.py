@@ -80,7 +80,8 @@ class TargetRun:
         step_multiplier: as the mark says.
         verified: whether a read-back of that content found no difference.
         ids: the target's own ids, the one that counts first; more than one is a duplicate.
-        parent: run id that it was forked from.
+        parent: what it was forked from, as the archive says it: a run id or a sys/id.
+        sys_id: Neptune's short id, such as ABC-12.
     """
 
     state: LoadState
@@ -91,6 +92,7 @@ class TargetRun:
     verified: bool = False
     ids: tuple[str, ...] = ()
     parent: str = ""
+    sys_id: str = ""
     url: str = ""
 
 

@@ -251,6 +251,7 @@ class MlflowTarget:
             verified=tags.get(VERIFIED) == "true",
             ids=tuple(run.info.run_id for run in runs),
             parent=tags.get("neptune.fork.parent", ""),
+            sys_id=tags.get("neptune.sys_id", ""),
             url=self._url(runs[0].info),
         )
 

@@ -80,15 +80,13 @@ def plan_names(scan: RunScan) -> Names:
 
 
 def _keys(attributes: list[Attribute], can: Capabilities) -> dict[Attribute, str]:
-    paths = [path for path, _ in attributes]
     rules = NameRules(
         can.key_characters, can.key_max_length, path=can.key_is_path, first=can.key_first_character
     )
-    # The same path may exist with two types; only then the type becomes part of the name.
-    wanted = {
-        (path if paths.count(path) == 1 else f"{path}\0{kind}"): (path, kind)
-        for path, kind in attributes
-    }
+    wanted: dict[str, Attribute] = {}
+    for path, kind in attributes:
+        # The same path may exist with two types; then the second's becomes part of its name.
+        wanted[f"{path}\0{kind}" if path in wanted else path] = (path, kind)
     given = assign_names({key: key for key in wanted}, rules)
     return {attribute: given[key] for key, attribute in wanted.items()}
 
@@ -210,7 +208,8 @@ class Sender:
         for value in values:
             shown, reason = self._shown(path, kind, value)
             if reason:
-                self.losses.append(Loss(path, reason, 1, sidecar.PARAMETERS))
+                if value is not None:  # where there is no value, none is lost
+                    self.losses.append(Loss(path, reason, 1, sidecar.PARAMETERS))
                 exact = float_json(value) if kind == "float" else value
                 line = {"attribute": path, "type": kind, "value": exact, "shown": shown}
                 line["again"] = reason == "repeated value"
