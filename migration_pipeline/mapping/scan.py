@@ -8,6 +8,7 @@ twice, once here and once while it is sent. What cannot be mapped is refused her
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,12 +215,13 @@ def _file_rows(batch: pa.RecordBatch, path: str, kind: str, rows: Rows) -> Itera
 
 def _check_file(run: ArchivedRun, path: str, sizes: dict[str, int]) -> None:
     try:
-        size = run.file(path).stat().st_size
+        found = run.file(path).stat()
     except OSError as error:
         raise DamagedPartError(
             str(run.parts[0]), f"it names the file {path!r}, which is not there"
         ) from error
-    if path in sizes and sizes[path] != size:
+    size = found.st_size
+    if path in sizes and sizes[path] != size and not stat.S_ISDIR(found.st_mode):
         raise DamagedPartError(
             str(run.parts[0]),
             f"it names the file {path!r} with {sizes[path]} bytes, which has {size}",

@@ -1,0 +1,72 @@
+"""Real MLflow stores for tests: an SQLite file copied from one whose tables were made once, and a
+tracking server on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from migration_pipeline.targets.mlflow.client import MlflowTarget
+from migration_pipeline.targets.mlflow.config import MlflowConfig
+
+
+@functools.cache
+def _template() -> Path:
+    """Making the tables takes MLflow seconds; copying the file takes none."""
+    folder = Path(tempfile.mkdtemp(prefix="mlflow-template-"))
+    MlflowTarget(MlflowConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db")).check()
+    return folder / "mlflow.db"
+
+
+def sqlite_uri(folder: Path) -> str:
+    """The address of a new, empty store below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_template(), folder / "mlflow.db")
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def sqlite_target(folder: Path) -> MlflowTarget:
+    return MlflowTarget(MlflowConfig(tracking_uri=sqlite_uri(folder)))
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """A real `mlflow server`; yields its address."""
+    uri = sqlite_uri(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=quiet, start_new_session=True
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}", process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 15)
+            process.wait(timeout=30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
+            return
+        time.sleep(0.3)
+    raise RuntimeError("the MLflow server did not start")
