@@ -34,7 +34,7 @@ _NO_TIME = np.uint64(0xC3C3_3C3C_9696_6969)
 _NO_VALUE = np.uint64(0x5851_F42D_4C95_7F2D)
 _NAN_BITS = np.uint64(0x7FF8_0000_0000_0000)
 _MASK64 = (1 << 64) - 1
-_BLOCK = 32_768  # rows mixed at a time, so that the intermediate arrays stay in the cache
+_BLOCK = 32_768  # rows hashed at a time, so that the intermediate arrays stay in the cache
 
 
 @dataclass(frozen=True)
@@ -120,21 +120,19 @@ class RunSums:
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Adds the rows of a batch (`SCHEMA` or `BATCH_SCHEMA`); all of one run."""
-        if not batch.num_rows:
-            return
+        for start in range(0, batch.num_rows, _BLOCK):
+            self._update(batch.slice(start, _BLOCK))
+
+    def _update(self, batch: pa.RecordBatch) -> None:
         micros, no_step = micros_from_steps(batch.column("step"))
         times, no_time = int64_column(batch.column("timestamp"))
-        values = _value_hashes(batch, self.file_info)
-        hashes = np.empty(batch.num_rows, dtype=np.uint64)
-        for start in range(0, batch.num_rows, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            h = mix(micros[part].view(np.uint64) + _SEED)
-            h[no_step[part]] = _NO_STEP
-            h ^= times[part].view(np.uint64)
-            h[no_time[part]] ^= _NO_TIME
-            h = mix(h)
-            h ^= values[part]
-            hashes[part] = mix(h)
+        hashes = mix(micros.view(np.uint64) + _SEED)
+        hashes[no_step] = _NO_STEP
+        hashes ^= times.view(np.uint64)
+        hashes[no_time] ^= _NO_TIME
+        hashes = mix(hashes)
+        hashes ^= _value_hashes(batch, self.file_info)
+        hashes = mix(hashes)
         for (path, kind), where in segments(batch):
             self._add(
                 path,

@@ -153,6 +153,50 @@ def _nulls(field: pa.Field, rows: int) -> pa.Array:
     return column.slice(0, rows)
 
 
+class FloatSeriesBuilder:
+    """Float points of one run, written in place: steps, times and values of a known number.
+
+    The arrays lie in Arrow's memory pool, which gives large blocks back to the system; the C
+    library would keep them.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._buffers = [pa.allocate_buffer(width * rows) for width in (16, 8, 8)]
+        steps, timestamps, values = self._buffers
+        self._wide = np.frombuffer(steps, dtype=np.int64).reshape(-1, 2)
+        self.timestamps = np.frombuffer(timestamps, dtype=np.int64)
+        """ms since 1970 UTC."""
+        self.values = np.frombuffer(values, dtype=np.float64)
+
+    def set_micros(self, where: slice, micros: npt.NDArray[np.int64]) -> None:
+        """Sets the steps, in millionths, of some rows."""
+        self._wide[where, 0] = micros
+        self._wide[where, 1] = micros >> 63
+
+    def batch(self, project: str, run: str, paths: pa.DictionaryArray) -> pa.RecordBatch:
+        """The batch; `paths` has an entry a row."""
+        steps, timestamps, values = self._buffers
+        given = {
+            "step": pa.Array.from_buffers(STEP_TYPE, self.rows, [None, steps]),
+            "timestamp": pa.Array.from_buffers(TIME_TYPE, self.rows, [None, timestamps]),
+            "float_value": pa.Array.from_buffers(pa.float64(), self.rows, [None, values]),
+        }
+        return pa.RecordBatch.from_arrays(
+            [
+                repeated(project, self.rows),
+                repeated(run, self.rows),
+                paths,
+                repeated("float_series", self.rows),
+                *(
+                    given[f.name] if f.name in given else _nulls(f, self.rows)
+                    for f in _VALUE_FIELDS
+                ),
+            ],
+            schema=BATCH_SCHEMA,
+        )
+
+
 def float_series_batch(
     project: str,
     run: str,
@@ -162,19 +206,8 @@ def float_series_batch(
     values: npt.NDArray[np.float64],
 ) -> pa.RecordBatch:
     """A batch of float points; all four arrays have the same length, times in ms since 1970."""
-    rows = len(micros)
-    given: dict[str, pa.Array] = {
-        "step": steps_from_micros(micros),
-        "timestamp": pa.Array.from_buffers(TIME_TYPE, rows, [None, pa.py_buffer(timestamps)]),
-        "float_value": pa.Array.from_buffers(pa.float64(), rows, [None, pa.py_buffer(values)]),
-    }
-    return pa.RecordBatch.from_arrays(
-        [
-            repeated(project, rows),
-            repeated(run, rows),
-            paths,
-            repeated("float_series", rows),
-            *(given[f.name] if f.name in given else _nulls(f, rows) for f in _VALUE_FIELDS),
-        ],
-        schema=BATCH_SCHEMA,
-    )
+    builder = FloatSeriesBuilder(len(micros))
+    builder.set_micros(slice(None), micros)
+    builder.timestamps[:] = timestamps
+    builder.values[:] = values
+    return builder.batch(project, run, paths)

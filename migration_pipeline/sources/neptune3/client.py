@@ -11,6 +11,7 @@ Endpoints and their behaviour: what neptune-query 1.14.1 does and what its end-t
 from __future__ import annotations
 
 import email.utils
+import gc
 import json
 import threading
 import time
@@ -164,6 +165,10 @@ class Neptune3Client:
             body=FloatTimeSeriesValuesRequest.from_dict(body),
         )
         content: bytes = response.content
+        del response
+        # httpx ties a response and its stream together in a cycle that holds these megabytes until
+        # Python's collector passes by, which with few new objects is seldom.
+        gc.collect(1)
         return content
 
     def series(self, project: str, body: dict[str, Any]) -> ProtoSeriesValuesResponseDTO:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from migration_pipeline.archive.schema import (
-    float_series_batch,
+    FloatSeriesBuilder,
     float_to_micros,
     make_batch,
 )
@@ -29,8 +29,8 @@ from migration_pipeline.sources.source import Rows, RunRef
 FLOAT_SERIES_PER_REQUEST = 2_000
 OTHER_SERIES_PER_REQUEST = 2_000
 """The server refuses more in one request for string, histogram and file series."""
-POINTS_PER_REQUEST = 500_000
-"""Keeps an answer near 16 MB; neptune-query asks for up to a million."""
+POINTS_PER_REQUEST = 250_000
+"""Keeps an answer near 8 MB; neptune-query asks for up to a million."""
 
 
 @dataclass
@@ -111,19 +111,15 @@ def _ended(cursor: Cursor, points: Points, limit: int) -> bool:
 
 def _float_rows(run: RunRef, members: Sequence[tuple[str, Points]]) -> Rows:
     lengths = [len(points) for _, points in members]
-    total = sum(lengths)
-    micros, timestamps = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
-    values = np.empty(total, dtype=np.float64)
+    builder = FloatSeriesBuilder(sum(lengths))
     at = 0
     for (_, points), length in zip(members, lengths, strict=True):
-        where = slice(at, at + length)
-        points.fill(micros[where], timestamps[where], values[where])
+        points.fill(builder, at)
         at += length
     codes = np.repeat(np.arange(len(members), dtype=np.int32), lengths)
     names = pa.array([path for path, _ in members], type=pa.string())
     paths = pa.DictionaryArray.from_arrays(pa.array(codes), names)
-    project, name = run.key.project, run.key.run
-    return Rows(run, float_series_batch(project, name, paths, micros, timestamps, values))
+    return Rows(run, builder.batch(run.key.project, run.key.run, paths))
 
 
 def other_page(

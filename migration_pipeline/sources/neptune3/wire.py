@@ -24,7 +24,7 @@ from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.series_va
     ProtoFloatSeriesValuesDTO,
 )
 
-from migration_pipeline.archive.schema import float_to_micros
+from migration_pipeline.archive.schema import FloatSeriesBuilder, float_to_micros
 from migration_pipeline.errors import IncompleteAnswerError
 
 Int64s = npt.NDArray[np.int64]
@@ -33,6 +33,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TIMESTAMP, _STEP, _VALUE, _PREVIEW, _RATIO = 0x08, 0x11, 0x19, 0x20, 0x2D
 _MAX_STRETCHES = 32
 """Beyond this many (plus one in 64 points), protobuf is faster."""
+_BLOCK = 32_768
 _MIN_RECORD = 16
 """Columns are compared eight bytes at a time; shorter records go to protobuf."""
 
@@ -60,15 +61,16 @@ class Points:
     def previews(self) -> int:
         return sum(part.previews for part in self.columns)
 
-    def fill(self, micros: Int64s, timestamps: Int64s, values: Float64s) -> None:
-        """Writes steps (millionths), times (ms) and values into arrays of this length."""
-        at = 0
+    def fill(self, builder: FloatSeriesBuilder, at: int) -> None:
+        """Writes steps, times and values into rows `at` and following."""
         for part in self.columns:
-            where = slice(at, at + len(part.steps))
-            micros[where] = float_to_micros(np.ascontiguousarray(part.steps))
-            values[where] = part.values
-            part.fill_timestamps(timestamps[where])
-            at = where.stop
+            for start in range(0, len(part.steps), _BLOCK):
+                block = part.block(start)
+                where = slice(at, at + len(block.steps))
+                builder.set_micros(where, float_to_micros(np.ascontiguousarray(block.steps)))
+                builder.values[where] = block.values
+                block.fill_timestamps(builder.timestamps[where])
+                at = where.stop
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,17 @@ class Columns:
     values: Float64s
     previews: int
     varint_bytes: int = 0
+
+    def block(self, start: int) -> Columns:
+        """Some of the points, so few that intermediate arrays stay small."""
+        where = slice(start, start + _BLOCK)
+        return Columns(
+            self.timestamps[where],
+            self.steps[where],
+            self.values[where],
+            self.previews,
+            self.varint_bytes,
+        )
 
     def fill_timestamps(self, out: Int64s) -> None:
         if not self.varint_bytes:
