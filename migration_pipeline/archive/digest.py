@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,8 +236,10 @@ def _encode_file(info: FileInfo) -> bytes:
 
 def _encode_histogram(value: dict[str, Any]) -> bytes:
     edges, heights = value["edges"] or [], value["values"] or []
-    packed = struct.pack(f"<{len(edges) + len(heights)}d", *edges, *heights)
-    return b"\0".join([(value["type"] or "").encode(), str(len(edges)).encode(), packed])
+    numbers = np.array([*edges, *heights], dtype="<f8")
+    numbers.view("<u8")[np.isnan(numbers)] = _NAN_BITS
+    kind, count = (value["type"] or "").encode(), str(len(edges)).encode()
+    return b"\0".join([kind, count, numbers.tobytes()])
 
 
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
