@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, SCHEMA
+from migration_pipeline.archive.schema import (
+    BATCH_SCHEMA,
+    KEY_COLUMNS,
+    SCHEMA,
+    in_memory_form,
+)
 from migration_pipeline.errors import DamagedPartError
 
 BATCH_ROWS = 65_536
@@ -43,7 +48,7 @@ def read_parts(
                         kinds = batch.column(batch.schema.get_field_index("attribute_type"))
                         batch = batch.filter(pc.is_in(kinds.cast(pa.string()), pa.array(types)))
                     if batch.num_rows:
-                        yield _in_memory_form(batch.select(wanted), schema)
+                        yield in_memory_form(batch.select(wanted), schema)
             except (pa.ArrowInvalid, OSError) as error:
                 raise DamagedPartError(str(part), f"its rows cannot be read ({error})") from error
 
@@ -77,21 +82,3 @@ def _difference(schema: pa.Schema) -> str:
         if not found.equals(field.type):
             return f"column {field.name!r} is {found}, not {field.type}"
     return ""
-
-
-def _in_memory_form(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    if batch.schema.equals(schema):
-        return batch
-    return pa.RecordBatch.from_arrays(
-        [
-            column if column.type.equals(field.type) else _cast(column, field.type)
-            for column, field in zip(batch.columns, schema, strict=True)
-        ],
-        schema=schema,
-    )
-
-
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
-        return column.dictionary_encode()
-    return column.cast(kind)

@@ -142,6 +142,25 @@ def make_batch(project: str, run: str, rows: Sequence[dict[str, Any]]) -> pa.Rec
     )
 
 
+def in_memory_form(batch: pa.RecordBatch, schema: pa.Schema = BATCH_SCHEMA) -> pa.RecordBatch:
+    """The batch with the types of `schema`, which has its columns in the same order."""
+    if batch.schema.equals(schema):
+        return batch
+    return pa.RecordBatch.from_arrays(
+        [
+            column if column.type.equals(field.type) else _cast(column, field.type)
+            for column, field in zip(batch.columns, schema, strict=True)
+        ],
+        schema=schema,
+    )
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode()
+    return column.cast(kind)
+
+
 _empty_columns: dict[str, pa.Array] = {}
 
 

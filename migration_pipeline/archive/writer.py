@@ -39,7 +39,7 @@ from migration_pipeline.archive.manifest import (
     now,
     read_manifest,
 )
-from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS
+from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, in_memory_form
 from migration_pipeline.errors import ArchiveNotWritableError, DamagedPartError
 
 PART_BYTES = 50 * 1024 * 1024
@@ -94,9 +94,10 @@ class RunWriter:
         return self._pending_bytes
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Adds rows of `BATCH_SCHEMA`. Files that they name must have been added before."""
+        """Adds rows of `BATCH_SCHEMA` or `SCHEMA`, whose files must have been added before."""
         if not batch.num_rows:
             return
+        batch = in_memory_form(batch)
         self.sums.update(batch)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
