@@ -116,13 +116,27 @@ class _Reader:
     def metrics(self) -> Iterator[pa.RecordBatch]:
         noted = self._point_notes()
         for entry in self._entries("float_series"):
-            for page in self._history(entry.name):
-                yield from self._points(entry.path, page, noted.get(entry.path))
+            yield from self._metric(entry.path, entry.name, noted.get(entry.path))
         known = {e.name for e in self._migration.attributes if e.type == "float_series"}
         for name in sorted(self._run.data.metrics):
             if name not in known and self._wanted(name):
-                for page in self._history(name):
-                    yield from self._points(name, page, None)
+                yield from self._metric(name, name, None)
+
+    def _metric(self, path: str, name: str, noted: _Notes | None) -> Iterator[pa.RecordBatch]:
+        """All points of a metric; and its last value where MLflow's tables show another one."""
+        latest: tuple[int, int] | None = None
+        values: set[float | None] = set()
+        for page in self._history(name):
+            at = max((p.step, p.timestamp) for p in page)
+            if latest is None or at > latest:
+                latest, values = at, set()
+            values |= {_same(p.value) for p in page if (p.step, p.timestamp) == latest}
+            yield from self._points(path, page, noted)
+        shown = self._run.data.metrics.get(name)
+        right = _same(shown) in values if shown is not None else not values
+        if not right:
+            row = {"path": f"{path} (last value)", "type": "float", "value": shown}
+            yield make_batch(self._key.project, self._key.run, [row])
 
     def _point_notes(self) -> dict[str, _Notes]:
         noted: dict[str, _Notes] = {}
@@ -284,7 +298,12 @@ def _kept_value(line: dict[str, Any]) -> Any:
 
 
 def _triple(step: int, time: int, value: float) -> Triple:
-    return step, time, None if math.isnan(value) else value
+    return step, time, _same(value)
+
+
+def _same(value: float) -> float | None:
+    """A value that equals itself."""
+    return None if math.isnan(value) else value
 
 
 def _without_times(batch: pa.RecordBatch, where: Any) -> pa.RecordBatch:
