@@ -1,23 +1,50 @@
-"""What a person sees who starts a job in a terminal: sentences, without Dagster's own events."""
+"""What a person sees who starts a job in a terminal: sentences, without Dagster's own events.
+
+Stack traces of errors that we made, and whose message says what to do, stay in the event log.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import dagster as dg
 
+from migration_pipeline import errors
+
 _META = "dagster_meta"
+CONFIG = {"console": {"config": {"log_level": "INFO"}}}
+"""Run config below `loggers` that chooses this console."""
+
+
+def our_message(error: Any) -> str:
+    """The message of the first of our own errors in a chain of causes; empty: there is none.
+
+    Args:
+        error: Dagster's serialized form of an exception, or None.
+    """
+    while error is not None:
+        if hasattr(errors, error.cls_name or ""):
+            return str(error.message).strip().partition(": ")[2]
+        error = error.cause
+    return ""
 
 
 class _Sentences(logging.Formatter):
-    """`12:34:56 sentence`; errors keep Dagster's text, which names step and cause."""
+    """`12:34:56 sentence`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = super().format(record)
+        return f"{self.formatTime(record, '%H:%M:%S')} {self._said(record)}"
+
+    def _said(self, record: logging.LogRecord) -> str:
         meta = getattr(record, _META, None)
-        if meta and record.levelno < logging.ERROR:
-            said = str(meta["orig_message"])
-        return f"{self.formatTime(record, '%H:%M:%S')} {said}"
+        if not meta:
+            return super().format(record)
+        event = meta["dagster_event"]
+        if event and event.is_step_failure:
+            ours = our_message(event.step_failure_data.error)
+            return f"{event.step_key} failed: {ours}" if ours else record.getMessage()
+        return str(event.message if event else meta["orig_message"])
 
 
 @dg.logger(

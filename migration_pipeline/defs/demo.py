@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from migration_pipeline.defs import console
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import (
     MigrateConfig,
@@ -30,13 +31,12 @@ FOLDER = "demo"
 TARGET = "mlflow"
 TOKEN_VARIABLE, ADDRESS_VARIABLE = "MIGRATION_DEMO_TOKEN", "MIGRATION_DEMO_MLFLOW"
 """Of the demo alone: settings of the user's own are neither used nor changed."""
-_CONSOLE = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Serves the sample and migrates it into MLflow.")
 def migrate_sample(context: dg.OpExecutionContext) -> None:
     started = time.monotonic()
-    resources = _resources(Path(FOLDER))
+    given = {"resources": _resources(Path(FOLDER)), "loggers": console.CONFIG}
     config = MigrateConfig(projects=[], targets=[TARGET])
     with (
         last_words("demo"),
@@ -45,9 +45,7 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
     ):
         context.log.info(f"a Neptune server with the sample workspace answers at {server.url}")
         source = SourceResource(kind="neptune3", api_token_variable=TOKEN_VARIABLE)
-        outcomes = migrate_all(
-            context, source, config, {**config.run_config(resources), **_CONSOLE}
-        )
+        outcomes = migrate_all(context, source, config, config.run_config(given))
     text = report(outcomes, time.monotonic() - started)
     say_last(text)
     context.add_output_metadata({"report": dg.MetadataValue.md(f"```\n{text}\n```")})
@@ -59,7 +57,7 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
     description="Migrates a sample workspace from a Neptune server on loopback into an MLflow "
     f"store under ./{FOLDER}/, reads it back, and prints what happened. Needs no account.",
     owners=OWNERS,
-    config=_CONSOLE,
+    config={"loggers": console.CONFIG},
 )
 def demo() -> None:
     migrate_sample()
@@ -173,8 +171,9 @@ def _losses(outcome: Outcome) -> Iterator[str]:
     table = outcome.loads[TARGET].get("losses (table)")
     for record in table.records if table else ():
         row = record.data
+        kept = row["kept"]
         yield (
             f"  {outcome.project}: {row['what']}: {row['values']:,} values of "
             f"{row['attributes']:,} attributes, such as {row['example']!r}; "
-            f"{f'kept in {kept}' if (kept := row['kept']) else 'not kept'}"
+            f"{f'kept exactly in the file {kept} of the run' if kept else 'not kept'}"
         )

@@ -36,7 +36,7 @@ from migration_pipeline.errors import (
     Terminal,
     UnknownPartitionError,
 )
-from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
 from migration_pipeline.sources.source import Event, RunRef, Selection
 
 KEY = dg.AssetKey(["neptune", "export"])
@@ -98,11 +98,9 @@ def plan_runs(
     there = [*found.present, *found.changed, *found.adopted]
     late = _record_missing(context, archive.open(), project, there)
     chunks = chunked(found.due, config.chunk_size)
-    context.log.info(
-        f"{project}: {len(found.due)} of {len(found.due) + len(found.present)} runs are to be "
-        f"exported in {len(chunks)} steps; {len(found.changed)} of them changed at the source; "
-        f"{late} that were there already are recorded now"
-    )
+    context.log.info(_intention(found, len(chunks)))
+    if late:
+        context.log.info(f"{project}: {late} runs that were there had no record; now they have")
     for number, runs in enumerate(chunks):
         payload = {
             "project": project,
@@ -210,6 +208,16 @@ run_records = dg.AssetSpec(
     owners=OWNERS,
     kinds=KINDS,
 )
+
+
+def _intention(found: ExportPlan, steps: int) -> str:
+    if not found.due:
+        return f"{found.project}: all {len(found.present) + len(found.adopted)} runs are exported"
+    changed = f", {len(found.changed)} of them because they changed" if found.changed else ""
+    return (
+        f"{found.project}: exporting {len(found.due)} runs{changed}, in {steps} step(s); "
+        f"{len(found.present) + len(found.adopted)} are exported already"
+    )
 
 
 def known_project(context: dg.OpExecutionContext) -> str:

@@ -15,12 +15,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_pipeline import errors
-from migration_pipeline.defs import export, load, partitions, records, settings
+from migration_pipeline.defs import console, export, load, partitions, records, settings
 from migration_pipeline.defs.checks import HELD
 from migration_pipeline.defs.export import OWNERS, ExportConfig
 from migration_pipeline.defs.load import LoadConfig
-from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, UnknownNameError
 from migration_pipeline.sources.source import Selection, Source
 from migration_pipeline.targets.registry import target_names
@@ -57,20 +56,6 @@ def checked_targets(targets: Sequence[str]) -> list[str]:
     return list(targets)
 
 
-def migrate_project(targets: Sequence[str]) -> Any:
-    """The asset job over the export and the loads into these targets, checks included."""
-    loads = [load.asset_key(name) for name in checked_targets(targets)]
-    into = f", loads it into {', '.join(targets)}" if targets else ""
-    return dg.define_asset_job(
-        PROJECT_JOB,
-        selection=dg.AssetSelection.assets(export.KEY, *loads),
-        executor_def=executor,
-        description=f"Exports one project{into}, and checks each. {TARGETS_VARIABLE} names the "
-        "targets.",
-        owners=OWNERS,
-    )
-
-
 class MigrateConfig(ExportConfig):
     """Which projects, where to, and what of them."""
 
@@ -85,20 +70,25 @@ class MigrateConfig(ExportConfig):
     )
     load: LoadConfig = Field(default=LoadConfig(), description="For every target.")
 
-    def run_config(self, given_resources: Mapping[str, Any]) -> dict[str, Any]:
-        """Run config of `migrate_project`.
-
-        Args:
-            given_resources: run config of the resources, as the user gave it.
-        """
+    def ops(self) -> dict[str, Any]:
+        """Run config of `migrate_project` below `ops`."""
         selection = self.model_dump(exclude={"projects", "targets", "load"})
         ops = {export.KEY.to_python_identifier(): {"config": selection}}
         for name in self.targets:
             identifier = load.asset_key(name).to_python_identifier()
             ops[identifier] = {"config": self.load.model_dump()}
+        return ops
+
+    def run_config(self, of_migrate: Mapping[str, Any]) -> dict[str, Any]:
+        """Run config of `migrate_project`, from that of `migrate`."""
         wanted = {"archive", "source", *self.targets}
-        resources = {k: v for k, v in given_resources.items() if k in wanted}
-        return {"ops": ops, "resources": resources}
+        resources = of_migrate.get("resources", {})
+        loggers = {"loggers": of_migrate["loggers"]} if "loggers" in of_migrate else {}
+        return {
+            "ops": self.ops(),
+            "resources": {k: v for k, v in resources.items() if k in wanted},
+            **loggers,
+        }
 
 
 @dg.op(
@@ -109,7 +99,7 @@ class MigrateConfig(ExportConfig):
 )
 def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> None:
     with last_words("migrate"):
-        given: Any = context.run_config.get("resources", {})
+        given: Any = context.run_config
         run_config = config.run_config(given)
         outcomes = migrate_all(context, context.resources.source, config, run_config)
         say_last(f"migrate: {summary(outcomes)}")
@@ -117,8 +107,41 @@ def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> N
     raise_for_failed(outcomes)
 
 
+def default_config(targets: Sequence[str]) -> dict[str, Any]:
+    """The run config that a start without one gets, written out so that the launchpad shows it."""
+    resources = {"archive": ArchiveResource(), "source": SourceResource()}
+    resources |= {name: target_resource(name) for name in targets}
+    return {
+        "loggers": console.CONFIG,
+        "resources": {name: {"config": r.model_dump()} for name, r in resources.items()},
+    }
+
+
+def migrate_project(targets: Sequence[str]) -> Any:
+    """The asset job over the export and the loads into these targets, checks included."""
+    loads = [load.asset_key(name) for name in checked_targets(targets)]
+    into = f", loads it into {', '.join(targets)}" if targets else ""
+    return dg.define_asset_job(
+        PROJECT_JOB,
+        selection=dg.AssetSelection.assets(export.KEY, *loads),
+        executor_def=executor,
+        config={
+            **default_config(targets),
+            "execution": {"config": {"in_process": {}}},
+            "ops": MigrateConfig(targets=list(targets)).ops(),
+        },
+        description=f"Exports one project{into}, and checks each. {TARGETS_VARIABLE} names the "
+        "targets.",
+        owners=OWNERS,
+    )
+
+
 @dg.job(
     executor_def=dg.in_process_executor,
+    config={
+        **default_config(target_names()),
+        "ops": {"migrate_projects": {"config": MigrateConfig().model_dump()}},
+    },
     description="Discovers projects, exports, loads and verifies what is new. The cron line: "
     "`dagster job execute -m migration_pipeline.definitions -j migrate`. Exits non-zero when "
     "anything failed.",
@@ -244,14 +267,14 @@ def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
 
 
 def _message(error: Any) -> str:
-    """Our own message, not that of Dagster's frame around it or of a library below it."""
-    innermost = "unknown error"
-    while error is not None:
-        innermost = str(error.message).strip().partition(": ")[2] or str(error.message).strip()
-        if hasattr(errors, error.cls_name or ""):
-            break
-        error = error.cause
-    return innermost
+    """Our own message if there is one, else the innermost."""
+    innermost = error
+    while innermost is not None and innermost.cause is not None:
+        innermost = innermost.cause
+    return (
+        console.our_message(error)
+        or str(innermost.message if innermost else "unknown error").strip()
+    )
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

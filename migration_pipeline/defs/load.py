@@ -144,11 +144,9 @@ def _plan_op(target: str) -> dg.OpDefinition:
         found = plan_load(_open(context, target), archive.open(), project, config.settings())
         late = _record_complete(context, target, found)
         chunks = _chunks(found, config)
-        context.log.info(
-            f"{project}: {len(found.due)} runs are to be loaded into {target} at {found.address}, "
-            f"{len(found.complete)} are complete there, {len(found.unverified)} of them not yet "
-            f"read back; {late} of them are recorded now"
-        )
+        context.log.info(_intention(found))
+        if late:
+            context.log.info(f"{project}: {late} runs there had no record; now they have")
         for where, error in found.unreadable[:5]:
             context.log.error(f"{where}: {error}")
         for number, keys in enumerate(chunks):
@@ -219,6 +217,16 @@ def _finish_op(target: str) -> dg.OpDefinition:
         yield result
 
     return finish
+
+
+def _intention(found: LoadPlan) -> str:
+    where = f"{found.target} at {found.address}"
+    if not found.due and not found.unverified:
+        return f"{found.project}: all {len(found.complete)} runs are in {where} and verified"
+    return (
+        f"{found.project}: loading {len(found.due)} runs into {where}; {len(found.complete)} are "
+        f"complete there, {len(found.unverified)} of them not yet verified"
+    )
 
 
 def _record_complete(context: dg.OpExecutionContext, target: str, found: LoadPlan) -> int:

@@ -126,3 +126,14 @@ def latest(instance: dg.DagsterInstance, asset: Sequence[str], partition: str) -
     ).records[0]
     assert found.asset_materialization
     return {name: value.value for name, value in found.asset_materialization.metadata.items()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Everything that a failed step says, causes included."""
+    said = []
+    for event in result.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error:
+            said.append(error.message)
+            error = error.cause
+    return "\n".join(said)

@@ -16,6 +16,7 @@ from migration_pipeline_tests.defs.conftest import Execute
 from migration_pipeline_tests.defs.fakes import (
     MODIFIED,
     FakeSource,
+    failure_of,
     latest,
     records_of,
     refused,
@@ -27,17 +28,6 @@ RUN, EXPORT = ["neptune", "run"], ["neptune", "export"]
 @pytest.fixture(autouse=True)
 def known_projects(instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions(str(partitions.projects.name), ["ws/alpha", "ws/beta"])
-
-
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """Everything that a failed step says, causes included."""
-    said = []
-    for event in result.get_step_failure_events():
-        error = event.step_failure_data.error
-        while error:
-            said.append(error.message)
-            error = error.cause
-    return "\n".join(said)
 
 
 def test_each_run_is_recorded_with_its_figures(
