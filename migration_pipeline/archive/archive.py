@@ -64,7 +64,8 @@ class ArchivedRun:
             columns: only these columns, in this order.
             types: only rows of these attribute types.
         """
-        return read_parts(self.parts, columns=columns, types=types)
+        generation = self.manifest.generation if self.manifest else ""
+        return read_parts(self.parts, columns=columns, types=types, generation=generation)
 
     def file(self, path: str) -> Path:
         """Where the file of a row lies."""
@@ -154,7 +155,7 @@ class Archive:
         run_id = manifest.run if manifest else str(read_first_value(parts[0], "run_id"))
         run = ArchivedRun(RunKey(project, run_id, kind), parts, self.files_root(project))
         run.__dict__["manifest"] = manifest
-        _check_generation(run)
+        _check_parts(run, sorted(numbers))
         return run
 
     def find(self, key: RunKey) -> ArchivedRun | None:
@@ -183,15 +184,16 @@ class Archive:
         return found
 
 
-def _check_generation(run: ArchivedRun) -> None:
-    """Parts of two exports beside each other, or a part that is missing, are named here."""
-    manifest = run.manifest
-    if manifest is None:
-        return
-    if len(run.parts) != manifest.parts:
+def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:
+    """A part that is missing, or one too many, is named here."""
+    if run.manifest and len(numbers) != run.manifest.parts:
         raise DamagedPartError(
             str(run.parts[0]),
-            f"its manifest counts {manifest.parts} parts, {len(run.parts)} are there",
+            f"its manifest counts {run.manifest.parts} parts, {len(numbers)} are there",
+        )
+    if gaps := sorted(set(range(numbers[-1])).difference(numbers)):
+        raise DamagedPartError(
+            str(run.parts[0]), f"part {gaps[0]} of the run is missing, part {numbers[-1]} is there"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migration_pipeline.archive.digest import RunSums
 from migration_pipeline.errors import DamagedPartError
@@ -123,6 +123,17 @@ def read_footer(part: Path) -> pq.FileMetaData:
 
 
 def read_manifest(part_0: Path) -> Manifest | None:
-    """The manifest in a part 0, or None when another tool wrote it."""
+    """The manifest in a part 0, or None when another tool wrote it.
+
+    Raises:
+        DamagedPartError: the file is not Parquet, or its manifest is none of this version.
+    """
     text = (read_footer(part_0).metadata or {}).get(MANIFEST_KEY)
-    return Manifest.model_validate_json(text) if text else None
+    try:
+        return Manifest.model_validate_json(text) if text else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "all of it"
+        raise DamagedPartError(
+            str(part_0), f"its manifest cannot be read ({place}: {first['msg']})"
+        ) from error

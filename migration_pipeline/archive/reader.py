@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from migration_pipeline.archive.manifest import GENERATION_KEY
 from migration_pipeline.archive.schema import (
     BATCH_SCHEMA,
     KEY_COLUMNS,
@@ -31,17 +32,22 @@ def read_parts(
     columns: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
     batch_rows: int = BATCH_ROWS,
+    generation: str = "",
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `BATCH_SCHEMA` (or of `columns`, in that order), part by part.
 
+    Args:
+        generation: what all parts must carry; empty: anything.
+
     Raises:
-        DamagedPartError: a part is not Parquet, is cut off, or has other columns.
+        DamagedPartError: a part is not Parquet, is cut off, has other columns, or is of another
+            export than the first one.
     """
     wanted = list(columns) if columns is not None else BATCH_SCHEMA.names
     read = wanted if types is None or "attribute_type" in wanted else [*wanted, "attribute_type"]
     schema = pa.schema([BATCH_SCHEMA.field(name) for name in wanted])
     for part in parts:
-        with _open(part) as file:
+        with _open(part, generation) as file:
             try:
                 for batch in file.iter_batches(batch_size=batch_rows, columns=read):
                     if types is not None:
@@ -60,12 +66,15 @@ def read_first_value(part: Path, column: str) -> object:
     raise DamagedPartError(str(part), "it has no rows")
 
 
-def _open(part: Path) -> pq.ParquetFile:
+def _open(part: Path, generation: str) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise DamagedPartError(str(part), f"it is not a Parquet file ({error})") from error
-    if reason := _difference(file.schema_arrow):
+    reason = _difference(file.schema_arrow)
+    if generation and (file.metadata.metadata or {}).get(GENERATION_KEY) != generation.encode():
+        reason = "it is of another export of the run than part 0"
+    if reason:
         file.close()
         raise DamagedPartError(str(part), reason)
     return file
