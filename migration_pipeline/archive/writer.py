@@ -7,8 +7,9 @@ Anything else that happens, a signal or a full disk included, leaves no new part
 A run that is exported again is written beside the old one. Its swap removes the old part 0 first
 and its new parts are complete and synced by then; `recover` finishes a swap that was cut off.
 
-Two processes may write the same run: each has temporary names of its own, what a dead process left
-is told from a living one's work by a lock that dies with its holder, and swaps take turns.
+Two processes may write the same run: each has temporary names of its own, for parts and files, what
+a dead process left is told from a living one's work by a lock that dies with its holder, and swaps
+take turns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -64,7 +65,7 @@ class RunWriter:
         self.source = source
         self.sums = RunSums(self._info_of)
         self.files: dict[str, FileInfo] = {}
-        self._new_files: list[Path] = []
+        self._waiting: dict[str, Path] = {}
         self._files_root = archive.files_root(key.project)
         self._directory = archive.project_directory(key.project, key.kind)
         self._stem = layout.name_on_disk(key.run)
@@ -110,19 +111,18 @@ class RunWriter:
         return self._staging / name
 
     def add_file(self, staged: Path, attribute: str, step: str = "", extension: str = "") -> str:
-        """Moves a downloaded file to its place; returns what goes into file_value.path.
+        """Takes a downloaded file; returns what goes into file_value.path.
 
-        Thread-safe. The bytes are synced before the file has its name.
+        Thread-safe. The bytes are synced here; the file has its place only after `commit`, so that
+        another writer of the run can neither remove nor be robbed of it.
         """
         info = digest_file(staged)
         path = layout.file_path(self.key.run, attribute, step, info.digest, extension)
-        final = self._files_root / path
-        with writing(final):
-            final.parent.mkdir(parents=True, exist_ok=True)
+        waiting = self._staging / layout.digest(path)
+        with writing(waiting):
             sync(staged)
-            if not final.exists():
-                self._new_files.append(final)
-            os.replace(staged, final)
+            os.replace(staged, waiting)
+        self._waiting[path] = waiting
         self.files[path] = info
         return path
 
@@ -168,9 +168,15 @@ class RunWriter:
                 part.close()
                 sync(part.path)
             with locked(self._directory):
-                _publish(self._directory, self._stem, self._generation, len(self._parts))
-        self._parts, self._new_files = [], []
-        self._remove_unnamed_files()
+                placed = self._place_files()
+                try:
+                    _publish(self._directory, self._stem, self._generation, len(self._parts))
+                except BaseException:
+                    if not self._published:
+                        _remove(placed)
+                    raise
+                _remove_unnamed_files(self._files_root, self._stem, manifest)
+        self._parts = []
         return manifest
 
     def discard(self) -> None:
@@ -179,9 +185,7 @@ class RunWriter:
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
             part.path.unlink(missing_ok=True)
-        for file in self._new_files:
-            file.unlink(missing_ok=True)
-        self._parts, self._new_files = [], []
+        self._parts = []
         if self._alive is not None:
             shutil.rmtree(self._staging, ignore_errors=True)
             os.close(self._alive)
@@ -195,12 +199,30 @@ class RunWriter:
     def _info_of(self, path: str) -> FileInfo:
         return self.files[path]
 
-    def _remove_unnamed_files(self) -> None:
-        """Files of an older export of this run that the new manifest does not name."""
-        root = self._files_root / layout.name_on_disk(self.key.run)
-        named = {self._files_root / path for path in self.files}
-        for found in [p for p in root.rglob("*") if p.is_file() and p not in named]:
-            found.unlink(missing_ok=True)
+    def _place_files(self) -> list[Path]:
+        """Moves the files to their places, durably; returns those where none was before."""
+        new: list[Path] = []
+        folders = {self._files_root}
+        try:
+            for path, waiting in self._waiting.items():
+                final = self._files_root / path
+                with writing(final):
+                    final.parent.mkdir(parents=True, exist_ok=True)
+                    if not final.exists():
+                        new.append(final)
+                    os.replace(waiting, final)
+                folders.update(p for p in final.parents if self._files_root in p.parents)
+            for folder in folders:
+                sync(folder)
+        except BaseException:
+            _remove(new)
+            raise
+        return new
+
+    @property
+    def _published(self) -> bool:
+        first = _footer_metadata(self._directory / layout.part_name(self._stem, 0))
+        return first.get(GENERATION_KEY) == self._generation.encode()
 
 
 class _Part:
@@ -292,11 +314,23 @@ def recover(archive: Archive, project: str) -> list[str]:
             for match in dead:
                 if match["number"] == "0" and (whole := _whole_set(directory, match)):
                     _publish(directory, match["stem"], whole.generation, whole.parts)
+                    _remove_unnamed_files(archive.files_root(project), match["stem"], whole)
                     finished.append(match["stem"])
             for match in dead:
                 (directory / match.string).unlink(missing_ok=True)
             _remove_headless_parts(directory)
     return finished
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _remove_unnamed_files(files_root: Path, stem: str, manifest: Manifest) -> None:
+    """Files of older exports of a run that its manifest does not name."""
+    named = {files_root / entry.path for entry in manifest.files}
+    _remove([p for p in (files_root / stem).rglob("*") if p.is_file() and p not in named])
 
 
 def _living_writers(root: Path) -> set[str]:
