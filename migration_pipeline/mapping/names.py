@@ -71,6 +71,8 @@ def clean(name: str, rules: NameRules) -> str:
     text = re.sub(f"[^{rules.characters}]", "_", name)
     if rules.path:
         text = "/".join(_clean_segment(s, rules) for s in text.split("/"))
+        if text.startswith(".."):  # MLflow takes any such name for the way out of its directory
+            text = f"__{text[2:]}"
     if rules.first and text and not re.match(f"[{rules.first}]", text):
         text = f"_{text}"
     return text
@@ -115,7 +117,7 @@ def _name_the_rest(
     digits = _DIGEST
     while rest:
         room = rules.max_length - digits - 1
-        made = {key: _with_digest(cleaned[key], key, digits, room, rules.tree) for key in rest}
+        made = {key: _with_digest(cleaned[key], key, digits, room, rules) for key in rest}
         counts = Counter(fold(name) for name in made.values())
         for key in rest:
             folded = fold(made[key])
@@ -126,11 +128,12 @@ def _name_the_rest(
         digits += _DIGEST
 
 
-def _with_digest(name: str, original: str, digits: int, room: int, file: bool = False) -> str:
+def _with_digest(name: str, original: str, digits: int, room: int, rules: NameRules) -> str:
     """`name` cut to `room` characters, a dash and the digest; a file keeps its extension."""
-    extension = _extension(name) if file else ""
+    extension = _extension(name) if rules.tree else ""
+    dash = "-" if re.match(f"[{rules.characters}]", "-") else "_"
     stem = name[: len(name) - len(extension)][: room - len(extension)]
-    return f"{stem.rstrip('/ .') or '_'}-{_digest(original, digits)}{extension}"
+    return f"{stem.rstrip('/ .') or '_'}{dash}{_digest(original, digits)}{extension}"
 
 
 def _digest(original: str, digits: int) -> str:
