@@ -32,6 +32,10 @@ from migration_pipeline.errors import DamagedPartError
 
 WHOLE = "archive_whole"
 HELD = "held_by_target"
+WHOLE_REMEDY = (
+    "Restore what is named from a backup, or delete all parts of the run in question: the next "
+    "export brings it again."
+)
 FINDINGS_KEPT = 100
 MANIFESTS_KEPT = 200
 
@@ -201,6 +205,7 @@ def whole_result(asset: dg.AssetKey, found: Examination) -> dg.AssetCheckResult:
             "runs": found.runs,
             "files": found.files,
             "findings": found.found,
+            **({} if found.whole else {"remedy": WHOLE_REMEDY}),
             **findings_table(found.findings, found.found),
         },
     )

@@ -15,6 +15,8 @@ from migration_pipeline import errors
 _META = "dagster_meta"
 CONFIG = {"console": {"config": {"log_level": "INFO"}}}
 """Run config below `loggers` that chooses this console."""
+_PLAIN = ("DagsterAssetCheckFailedError",)
+"""Dagster's errors whose message needs no trace either."""
 
 
 def our_message(error: Any) -> str:
@@ -24,7 +26,7 @@ def our_message(error: Any) -> str:
         error: Dagster's serialized form of an exception, or None.
     """
     while error is not None:
-        if hasattr(errors, error.cls_name or ""):
+        if hasattr(errors, error.cls_name or "") or error.cls_name in _PLAIN:
             return str(error.message).strip().partition(": ")[2]
         error = error.cause
     return ""
@@ -42,8 +44,10 @@ class _Sentences(logging.Formatter):
             return super().format(record)
         event = meta["dagster_event"]
         if event and event.is_step_failure:
-            ours = our_message(event.step_failure_data.error)
-            return f"{event.step_key} failed: {ours}" if ours else record.getMessage()
+            failure = event.step_failure_data
+            said = failure.user_failure_data and failure.user_failure_data.description
+            said = said or our_message(failure.error)
+            return f"{event.step_key} failed: {said}" if said else record.getMessage()
         return str(event.message if event else meta["orig_message"])
 
 

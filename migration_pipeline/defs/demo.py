@@ -25,7 +25,6 @@ from migration_pipeline.defs.jobs import (
     summary,
 )
 from migration_pipeline.defs.resources import SourceResource
-from migration_pipeline.neptune_server import spawn_server
 
 FOLDER = "demo"
 TARGET = "mlflow"
@@ -35,6 +34,9 @@ TOKEN_VARIABLE, ADDRESS_VARIABLE = "MIGRATION_DEMO_TOKEN", "MIGRATION_DEMO_MLFLO
 
 @dg.op(out=dg.Out(dg.Nothing), description="Serves the sample and migrates it into MLflow.")
 def migrate_sample(context: dg.OpExecutionContext) -> None:
+    # Imported here: its modules take a second that every other start would pay too.
+    from migration_pipeline.neptune_server import spawn_server
+
     started = time.monotonic()
     given = {"resources": _resources(Path(FOLDER)), "loggers": console.CONFIG}
     config = MigrateConfig(projects=[], targets=[TARGET])

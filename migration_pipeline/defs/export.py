@@ -21,6 +21,7 @@ from migration_pipeline.defs import partitions, picture, records
 from migration_pipeline.defs.checks import (
     MANIFESTS_KEPT,
     WHOLE,
+    WHOLE_REMEDY,
     Examination,
     examine,
     findings_table,
@@ -168,7 +169,7 @@ def finish_export(
         },
     )
     for where, what in found.findings[:5]:
-        context.log.error(f"{where}: {what}")
+        context.log.error(f"{where}: {what}. {WHOLE_REMEDY}")
     yield whole_result(KEY, found)
 
 

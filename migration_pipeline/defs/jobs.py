@@ -99,7 +99,8 @@ class MigrateConfig(ExportConfig):
 )
 def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> None:
     with last_words("migrate"):
-        given: Any = context.run_config
+        # A start without a config uses the job's, which the run does not repeat.
+        given: Any = context.run_config or context.job_def.run_config
         run_config = config.run_config(given)
         outcomes = migrate_all(context, context.resources.source, config, run_config)
         say_last(f"migrate: {summary(outcomes)}")
