@@ -292,15 +292,16 @@ def recover(archive: Archive, project: str) -> list[str]:
     """Puts a project's directories in order after writers died; call it before writing there.
 
     Swaps that were cut off between two renames are finished: a set of parts is whole when its
-    temporary part 0 has a manifest and every other part of that generation is there, under its
-    temporary or its final name. What else dead writers left is removed; what another tool left is
-    not touched.
+    temporary part 0 has a manifest, every other part of that generation is there, under its
+    temporary or its final name, and every file has its place. What else dead writers left is
+    removed; what another tool left is not touched.
 
     Returns:
         The stems of the runs whose swap was finished.
     """
     finished = []
-    staging = archive.files_root(project) / _STAGING
+    files_root = archive.files_root(project)
+    staging = files_root / _STAGING
     _living_writers(staging)
     for kind in ("run", "model", "model_version", "project"):
         directory = archive.project_directory(project, kind)
@@ -312,9 +313,9 @@ def recover(archive: Archive, project: str) -> list[str]:
             alive = _living_writers(staging)
             dead = [m for m in tmp if m["writer"] and m["writer"] not in alive]
             for match in dead:
-                if match["number"] == "0" and (whole := _whole_set(directory, match)):
+                if match["number"] == "0" and (whole := _whole_set(directory, match, files_root)):
                     _publish(directory, match["stem"], whole.generation, whole.parts)
-                    _remove_unnamed_files(archive.files_root(project), match["stem"], whole)
+                    _remove_unnamed_files(files_root, match["stem"], whole)
                     finished.append(match["stem"])
             for match in dead:
                 (directory / match.string).unlink(missing_ok=True)
@@ -364,14 +365,18 @@ def _remove_headless_parts(directory: Path) -> None:
                 part.unlink()
 
 
-def _whole_set(directory: Path, part_0: re.Match[str]) -> Manifest | None:
+def _whole_set(directory: Path, part_0: re.Match[str], files_root: Path) -> Manifest | None:
+    """The manifest of a temporary part 0 whose other parts and files are all there."""
     try:
         manifest = read_manifest(directory / part_0.string)
     except (DamagedPartError, ValueError):
         return None
-    if manifest and _all_there(directory, part_0["stem"], manifest):
-        return manifest
-    return None
+    if manifest is None or not _all_there(directory, part_0["stem"], manifest):
+        return None
+    # Files have the digest of their content in their names and get them in one rename.
+    if not all((files_root / entry.path).is_file() for entry in manifest.files):
+        return None
+    return manifest
 
 
 def _footer_metadata(part: Path) -> dict[bytes, bytes]:
