@@ -56,6 +56,8 @@ class MlflowTarget:
     def __init__(self, config: MlflowConfig) -> None:
         self._to = Connection(config)
         self._experiments: dict[str, str] = {}
+        self._of_project: dict[tuple[str, str], list[str]] = {}
+        self._ids: dict[tuple[str, RunKey], str] = {}
         self._lock = threading.Lock()
         # SQLite has one writer at a time; further ones only wait for it and may give up.
         parallel = 1 if self._to.one_writer else CAPABILITIES.parallel_runs
@@ -74,6 +76,7 @@ class MlflowTarget:
 
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
         found: dict[RunKey, list[Any]] = {}
+        self._of_project.pop((mapping.name_prefix, project), None)
         for run in self._search(project, mapping, ""):
             tags = run.data.tags
             if tags.get("neptune.project") == project and "neptune.run_id" in tags:
@@ -91,6 +94,7 @@ class MlflowTarget:
         names = plan_names(scan)
         self.discard(key, mapping)
         experiment = self._experiment(experiment_name(key, scan.facts, mapping))
+        self._of_project.pop((mapping.name_prefix, key.project), None)
         with self._to.calls("creating a run"):
             run = self._to.client.create_run(
                 experiment,
@@ -104,6 +108,7 @@ class MlflowTarget:
             sender = Sender(self._to, scan, names, run_id, directory, meter)
             report = sender.send()
         self._finish(scan, mapping, run_id)
+        self._ids[mapping.name_prefix, key] = run_id
         for child in kin.children:
             with self._to.calls("naming the parent of a fork"):
                 self._to.client.set_tag(child, PARENT, run_id)
@@ -171,12 +176,14 @@ class MlflowTarget:
         )
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
-        run = self._one(key, mapping)
+        run_id = self._ids.get((mapping.name_prefix, key)) or self._one(key, mapping).info.run_id
         with self._to.calls("noting the verdict"):
-            self._to.client.set_tag(run.info.run_id, VERIFIED, str(verified).lower())
+            self._to.client.set_tag(run_id, VERIFIED, str(verified).lower())
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         """Deletes every run of this identity; MLflow keeps them in its trash until `mlflow gc`."""
+        self._of_project.pop((mapping.name_prefix, key.project), None)
+        self._ids.pop((mapping.name_prefix, key), None)
         for run in self._find(key, mapping):
             with self._to.calls("deleting a run"):
                 self._to.client.delete_run(run.info.run_id)
@@ -184,6 +191,12 @@ class MlflowTarget:
     # --- finding ----------------------------------------------------------------------------
 
     def _one(self, key: RunKey, mapping: ProjectMapping) -> Any:
+        """The run that counts, as it is now; found once, then asked for by its id."""
+        if run_id := self._ids.get((mapping.name_prefix, key)):
+            with self._to.calls("reading a run"):
+                run = self._to.client.get_run(run_id)
+            if run.info.lifecycle_stage == "active":
+                return run
         found = self._find(key, mapping)
         if not found:
             raise TargetRefusedError(
@@ -201,7 +214,10 @@ class MlflowTarget:
             if run.data.tags.get(RUN_KEY) == identity(key)
             and run.data.tags.get("neptune.kind", "run") == key.kind
         ]
-        return sorted(found, key=_first_counts)
+        found.sort(key=_first_counts)
+        if found:
+            self._ids[mapping.name_prefix, key] = found[0].info.run_id
+        return found
 
     def _search(self, project: str, mapping: ProjectMapping, filter_string: str) -> Iterator[Any]:
         experiments = self._experiments_of(project, mapping)
@@ -216,7 +232,12 @@ class MlflowTarget:
                 return
 
     def _experiments_of(self, project: str, mapping: ProjectMapping) -> list[str]:
+        """Ids of the experiments of a project; asked for once until one is made, or all of the
+        project is listed."""
         name = project_name(project, mapping)
+        known = self._of_project.get((mapping.name_prefix, project))
+        if known is not None:
+            return known
         found, token = [], None
         while True:
             with self._to.calls("searching experiments"):
@@ -231,6 +252,7 @@ class MlflowTarget:
                 or e.tags.get("neptune.project") == project
             ]
             if not (token := page.token):
+                self._of_project[mapping.name_prefix, project] = found
                 return found
 
     def _target_run(self, runs: list[Any]) -> TargetRun:

@@ -37,6 +37,8 @@ _ENVIRONMENT = {
     "MLFLOW_TRUNCATE_LONG_VALUES": "false",
 }
 _PROBE_SECONDS = 5
+LOCK_SECONDS = 10.0
+"""How long another writer of an SQLite file is waited for."""
 _lock = threading.Lock()
 
 
@@ -174,7 +176,7 @@ class Connection:
         if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
             raise self._read_only("this user may not write there")
         try:
-            with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
+            with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
         except sqlite3.OperationalError as error:

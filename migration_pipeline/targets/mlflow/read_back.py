@@ -8,10 +8,10 @@ that was lost or changed there is not repaired by the note about it.
 from __future__ import annotations
 
 import math
+import posixpath
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class _Reader:
         self._to, self._run, self._key, self._into = to, run, key, into
         self._only = attributes
         self._files = to.artifacts(run.info.artifact_uri)
+        self._listed: dict[str, set[str]] = {}
         path = self._download(sidecar.MIGRATION)
         if path is None:
             raise self._damaged("it is not there")
@@ -252,25 +253,23 @@ class _Reader:
                 file.replace(target)
         return "directory"
 
-    @cached_property
-    def _listing(self) -> set[str]:
-        """Every artifact of the run."""
-        found: set[str] = set()
-        pending: list[str | None] = [None]
-        while pending:
-            for item in self._files.list_artifacts(pending.pop()):
-                if item.is_dir:
-                    pending.append(item.path)
-                else:
-                    found.add(item.path)
-        return found
+    def _there(self, artifact: str) -> bool:
+        """Whether the run has such an artifact; a folder is asked for once."""
+        folder = posixpath.dirname(artifact)
+        if folder not in self._listed:
+            listed = self._files.list_artifacts(folder)
+            self._listed[folder] = {item.path for item in listed if not item.is_dir}
+        return artifact in self._listed[folder]
 
     def _download(self, artifact: str) -> Path | None:
         """A copy below `into`, or None when the run has no such artifact."""
-        if artifact not in self._listing:
+        if not self._there(artifact):
             return None
-        self._into.mkdir(parents=True, exist_ok=True)
-        return Path(self._files.download_artifacts(artifact, dst_path=str(self._into)))
+        path = self._into / artifact
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # `download_artifacts` asks two more questions for each file, and shows a bar.
+        self._files._download_file(artifact, str(path))
+        return path
 
 
 def _parameter(

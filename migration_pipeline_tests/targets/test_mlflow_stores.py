@@ -1,0 +1,93 @@
+"""The same hostile data over HTTP and PostgreSQL, and a real archive of neptune-exporter."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from migration_pipeline.archive.archive import Archive
+from migration_pipeline.targets.loading import load_runs, plan_load
+from migration_pipeline.targets.mlflow.client import MlflowTarget
+from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline_tests.contract.datasets import DATASETS, RunData, write_run
+from migration_pipeline_tests.contract.test_contract import complaints, load_all
+from migration_pipeline_tests.targets.stores import mlflow_server, sqlite_target
+
+NAMES = (
+    "every parameter type",
+    "odd doubles as points",
+    "stand-ins that meet",
+    "points without time",
+    "texts",
+    "names that collide",
+    "punctuation and scripts",
+    "files",
+    "histograms",
+    "odd experiment names",
+)
+ADOPTED = Path(__file__).parents[1] / "data" / "neptune-exporter"
+POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1/postgres")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Each data set as a project of its own."""
+    root = tmp_path_factory.mktemp("stores")
+    archive = Archive(root / "data", root / "files")
+    for i, dataset in enumerate(d for d in DATASETS if d.name in NAMES):
+        for run in dataset.runs:
+            write_run(archive, RunData(run.run, run.rows, f"team/project {i}"))
+    return archive
+
+
+def check_everything(target: MlflowTarget, archive: Archive) -> None:
+    assert complaints(load_all(target, archive)) == []
+    for project in archive.projects():
+        plan = plan_load(target, archive, project)
+        assert (plan.due, plan.unverified, plan.duplicates) == ([], [], {})
+        again = load_runs(target, archive, plan.mapping, plan.complete)
+        assert len(again.skipped) == len(plan.complete)
+
+
+def test_over_http(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with mlflow_server(tmp_path) as address:
+        target = MlflowTarget(MlflowConfig(tracking_uri=address))
+        target.check()
+        check_everything(target, archive)
+        project = archive.projects()[0]
+        plan = plan_load(target, archive, project)
+        found = target.find(plan.complete[0], plan.mapping)
+        assert found.url.startswith(f"{address}/#/experiments/")
+    assert capsys.readouterr() == ("", "")  # MLflow prints addresses and bars by default
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The address of a new database on the local server."""
+    if importlib.util.find_spec("psycopg2") is None:
+        pytest.skip("psycopg2 is not installed")
+    name = f"migration_test_{os.getpid()}"
+    base = POSTGRES.rsplit("/", 1)[0]
+    made = subprocess.run(["psql", POSTGRES, "-c", f"CREATE DATABASE {name}"], capture_output=True)
+    if made.returncode:
+        pytest.skip("no PostgreSQL server on this machine")
+    yield f"{base}/{name}"
+    subprocess.run(
+        ["psql", POSTGRES, "-c", f"DROP DATABASE {name} WITH (FORCE)"], check=True, text=True
+    )
+
+
+def test_in_postgres(archive: Archive, tmp_path: Path, postgres: str) -> None:
+    config = MlflowConfig(tracking_uri=postgres, artifact_root=str(tmp_path))
+    check_everything(MlflowTarget(config), archive)
+
+
+def test_an_archive_of_neptune_exporter(tmp_path: Path) -> None:
+    archive = Archive(ADOPTED / "data", ADOPTED / "files")
+    assert sum(len(archive.runs(project)) for project in archive.projects()) >= 3
+    check_everything(sqlite_target(tmp_path), archive)
