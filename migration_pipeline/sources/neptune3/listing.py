@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,16 +32,16 @@ def list_runs(client: Neptune3Client, project: str, selection: Selection) -> lis
     Exact ids are asked for by name; a regular expression is applied here, so that it means the same
     on every server.
     """
-    entries: dict[str, dict[str, Any]] = {}
     ids = selection.run_ids
-    for start in range(0, max(len(ids), 1), _IDS_PER_QUERY):
-        query = " OR ".join(
-            f'(`sys/custom_run_id`:string == "{_escaped(i)}")'
-            for i in ids[start : start + _IDS_PER_QUERY]
-        )
-        entries |= _search(client, project, query)
+    if ids:
+        entries = _named(client, project, "sys/custom_run_id", ids)
+    else:
+        entries = _search(client, project, "")
     refs = [_ref(project, entry) for _, entry in sorted(entries.items())]
     by_sys_id = {ref.handle: ref.key.run for ref in refs}
+    if ids and (parents := {ref.parent for ref in refs if ref.parent} - by_sys_id.keys()):
+        above = _named(client, project, "sys/id", sorted(parents))
+        by_sys_id |= {sys_id: _ref(project, entry).key.run for sys_id, entry in above.items()}
     chosen = [
         _with_parent(ref, by_sys_id)
         for ref, entry in zip(refs, [e for _, e in sorted(entries.items())], strict=True)
@@ -49,6 +50,20 @@ def list_runs(client: Neptune3Client, project: str, selection: Selection) -> lis
     ]
     _say_what_is_missing(project, selection, refs, chosen)
     return chosen
+
+
+def _named(
+    client: Neptune3Client, project: str, attribute: str, names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The runs whose `attribute` is one of these names."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(names), _IDS_PER_QUERY):
+        query = " OR ".join(
+            f'(`{attribute}`:string == "{_escaped(name)}")'
+            for name in names[start : start + _IDS_PER_QUERY]
+        )
+        found |= _search(client, project, query)
+    return found
 
 
 def _search(client: Neptune3Client, project: str, query: str) -> dict[str, dict[str, Any]]:

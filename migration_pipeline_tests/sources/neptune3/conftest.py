@@ -1,4 +1,4 @@
-"""One empty server a test."""
+"""One server for all tests that do not break it, empty for each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from migration_pipeline.neptune_server.store import Project
 from migration_pipeline_tests.sources.serving import PROJECT, Exported, exporting
 
 
-@pytest.fixture
-def server() -> Iterator[RunningServer]:
+@pytest.fixture(scope="package")
+def shared_server() -> Iterator[RunningServer]:
     with running_server() as running:
         yield running
+
+
+@pytest.fixture
+def server(shared_server: RunningServer) -> RunningServer:
+    shared_server.store.projects.clear()
+    shared_server.faults.clear()
+    shared_server.traffic.reset()
+    shared_server.object_stores.provider = "gcp"
+    return shared_server
 
 
 @pytest.fixture
