@@ -92,7 +92,8 @@ def float_page(
         cursor.after_step = points.last_step
         cursor.points += len(points)
         cursor.previews += points.previews
-        if not _ended(cursor, points, limit):
+        # A server's last step is that of the last ordinary point: previews end with an empty page.
+        if previews or not _ended(cursor, points, limit):
             unfinished.append(cursor)
     rows = []
     for run, group in itertools.groupby(sorted(received), key=lambda i: cursors[i].run):
