@@ -2,7 +2,7 @@
 
 neptune-query's own download writes `a.b` and `a_b` to one path, does not look at the size, gives up
 on an address that ran out at AWS, and returns None for a file that is gone. Here each download has
-a path of its own, whatever may pass is tried again with a new address, and a size that is not the
+a path of its own, a Retry-After given to one holds all of them, whatever may pass is tried again with a new address, and a size that is not the
 announced one is tried again and then said: several steps may name one stored object, which holds
 only what was uploaded last.
 """
@@ -22,7 +22,7 @@ from neptune_query.internal.retrieval.files import SignedFile, download_file
 from migration_pipeline.archive.layout import extension_of
 from migration_pipeline.archive.writer import writing
 from migration_pipeline.errors import SourceUnavailableError
-from migration_pipeline.sources.neptune3.client import Neptune3Client
+from migration_pipeline.sources.neptune3.client import Gate, Neptune3Client
 from migration_pipeline.sources.neptune3.values import StoredFile
 from migration_pipeline.sources.source import DownloadedFile
 
@@ -59,7 +59,12 @@ class Downloader:
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return httpx.Client(timeout=httpx.Timeout(60.0), follow_redirects=True)
+        gate = Gate()
+        return httpx.Client(
+            timeout=httpx.Timeout(60.0),
+            follow_redirects=True,
+            event_hooks={"request": [gate.wait], "response": [gate.note]},
+        )
 
     def close(self) -> None:
         if "_http" in self.__dict__:
@@ -117,9 +122,11 @@ class Downloader:
                 if answer.status_code == 404:
                     return False
                 if answer.status_code != 200:
-                    wait = answer.headers.get("retry-after", "")
-                    seconds = float(wait) if wait.replace(".", "", 1).isdigit() else None
-                    raise _Again(f"the storage answered {answer.status_code}", seconds)
+                    wait = answer.headers.get("retry-after")  # which the gate made a number
+                    raise _Again(
+                        f"the storage answered {answer.status_code}",
+                        None if wait is None else float(wait),
+                    )
                 with target.open("wb") as out:
                     for chunk in answer.iter_bytes(_CHUNK):
                         out.write(chunk)
