@@ -2,9 +2,9 @@
 
 neptune-query's own download writes `a.b` and `a_b` to one path, does not look at the size, gives up
 on an address that ran out at AWS, and returns None for a file that is gone. Here each download has
-a path of its own, a Retry-After given to one holds all of them, whatever may pass is tried again with a new address, and a size that is not the
-announced one is tried again and then said: several steps may name one stored object, which holds
-only what was uploaded last.
+a path of its own, a Retry-After given to one holds all, whatever may pass is tried again with a new
+address, and a size that is not the announced one is tried again and then said: several steps may
+name one stored object, which holds only what was uploaded last.
 """
 
 from __future__ import annotations
