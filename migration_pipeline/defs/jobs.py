@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_pipeline.defs import console, export, load, partitions, records, settings
+from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
 from migration_pipeline.defs.checks import HELD
 from migration_pipeline.defs.export import OWNERS, ExportConfig
 from migration_pipeline.defs.load import LoadConfig
@@ -100,7 +100,7 @@ class MigrateConfig(ExportConfig):
 def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> None:
     with last_words("migrate"):
         # A start without a config uses the job's, which the run does not repeat.
-        given: Any = context.run_config or context.job_def.run_config
+        given: Any = context.run_config or context.job_def.run_config or {}
         run_config = config.run_config(given)
         outcomes = migrate_all(context, context.resources.source, config, run_config)
         say_last(f"migrate: {summary(outcomes)}")
@@ -183,6 +183,9 @@ def migrate_all(
         UnknownNameError, UnknownProjectError, MissingSettingError: before any work.
     """
     targets = checked_targets(config.targets)
+    context.instance.add_run_tags(context.run_id, {liveness.TAG: liveness.this_process()})
+    if dead := liveness.close_dead_runs(context.instance):
+        context.log.info(f"{dead} run(s) of an earlier start had died; they are closed now")
     projects = known_projects(source.open(), config.projects, config.selection())
     keys = [partitions.project_partition(project) for project in projects]
     records.add_partitions(context.instance, partitions.projects, keys)
@@ -222,6 +225,7 @@ def run_project(
     tags = {
         "dagster/partition": partitions.project_partition(project),
         "migration/started_by": parent_run,
+        liveness.TAG: liveness.this_process(),
     }
     started = time.monotonic()
     result = dg.execute_job(
@@ -325,6 +329,9 @@ def last_words(job: str) -> Iterator[None]:
         yield
     except MigrationError as error:
         say_last(f"{job}: failed before anything was done: {error}")
+        raise
+    except Exception as error:
+        say_last(f"{job}: failed: {type(error).__name__}: {error}")
         raise
     except KeyboardInterrupt:
         say_last(f"{job}: interrupted; what is done stays, and the next start does the rest")

@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from migration_pipeline.defs import jobs, partitions
+from migration_pipeline import definitions
+from migration_pipeline.defs import jobs, liveness, partitions
 from migration_pipeline.errors import ConfigError, UnknownNameError
 from migration_pipeline_tests.defs.conftest import Execute
 from migration_pipeline_tests.defs.fakes import FakeSource, latest, records_of, refused
@@ -120,8 +121,6 @@ def test_a_missing_or_malformed_token_is_named(
     token: str | None,
     message: str,
 ) -> None:
-    from migration_pipeline import definitions
-
     monkeypatch.delenv("NEPTUNE_API_TOKEN", raising=False)
     if token:
         monkeypatch.setenv("NEPTUNE_API_TOKEN", token)
@@ -161,3 +160,25 @@ def test_a_flag_that_is_none_is_named(given: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MIGRATION_ACCEPT_MISSING_FILES", given)
     with pytest.raises(ConfigError, match="MIGRATION_ACCEPT_MISSING_FILES"):
         settings.flag("MIGRATION_ACCEPT_MISSING_FILES")
+
+
+def test_runs_of_a_process_that_is_gone_are_closed(
+    migrate: Execute, source: FakeSource, instance: dg.DagsterInstance
+) -> None:
+    host, pid, began = liveness.this_process().split(" ")
+    job = definitions.project_job([])
+    tags = {
+        "dead": f"{host} {pid} {int(began) - 1}",
+        "gone": f"{host} {2**22 + 1} {began}",
+        "alive": f"{host} {pid} {began}",
+        "elsewhere": f"another-host {pid} {int(began) - 1}",
+    }
+    runs = {
+        name: instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.STARTED, tags={liveness.TAG: tag}
+        )
+        for name, tag in tags.items()
+    }
+    assert migrate().success
+    closed = {name for name, run in runs.items() if instance.get_run_by_id(run.run_id).is_finished}
+    assert closed == {"dead", "gone"}

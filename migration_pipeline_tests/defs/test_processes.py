@@ -77,6 +77,9 @@ def test_a_killed_migration_converges_and_no_secret_is_anywhere(
     assert len(on_disk) >= 24
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_materialized_partitions(dg.AssetKey(["neptune", "run"])) == on_disk
+        assert all(run.is_finished for run in instance.get_runs())
+        pool = instance.event_log_storage.get_concurrency_info("neptune_source")
+        assert not pool.claimed_slots
 
     assert_not_written(server.token, home, out, err)
     assert_not_written(CANARY, home, out, err)
