@@ -28,6 +28,7 @@ from migration_pipeline.sources.source import (
     RunDone,
     RunFailed,
     RunRef,
+    RunRestarted,
     Selection,
     Source,
 )
@@ -153,6 +154,10 @@ def export_runs(
                     writer.discard()
                 report.runs.append(RunReport(key, error=event.error))
                 meter.run_failed()
+                continue
+            if isinstance(event, RunRestarted):
+                if writer := writers.pop(key, None):
+                    writer.discard()
                 continue
             if key not in writers:
                 writers[key] = RunWriter(archive, key, source.name)

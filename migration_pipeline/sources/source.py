@@ -151,7 +151,14 @@ class RunFailed:
     error: MigrationError
 
 
-Event = Rows | DownloadedFile | RunDone | RunFailed
+@dataclass(frozen=True)
+class RunRestarted:
+    """What was yielded of this run so far is void: it is read anew."""
+
+    run: RunRef
+
+
+Event = Rows | DownloadedFile | RunRestarted | RunDone | RunFailed
 
 
 class Source(Protocol):

@@ -42,6 +42,7 @@ from migration_pipeline.sources.source import (
     RunDone,
     RunFailed,
     RunRef,
+    RunRestarted,
     Selection,
 )
 
@@ -73,7 +74,7 @@ class _TaskDone:
     runs: tuple[RunRef, ...]
 
 
-_OfOneRun = Rows | DownloadedFile | StoredFile | SizeDiffers | Cursor
+_OfOneRun = Rows | DownloadedFile | RunRestarted | StoredFile | SizeDiffers | Cursor
 _Item = _OfOneRun | RunFailed | _TaskDone | BaseException
 _Announcement = tuple[dict[RunRef, Announced], tuple[RunRef, ...]]
 
@@ -219,11 +220,13 @@ class Reading:
         except _FATAL:
             raise
         except SourceError as error:
-            if begun or len(runs) == 1 or isinstance(error, Transient):
+            if len(runs) == 1 or isinstance(error, Transient):
                 self._fail(runs, error)
                 self._emit(_TaskDone(runs))
                 return
             for run in runs:
+                if begun:  # a later page was refused: some rows are out already
+                    self._emit(RunRestarted(run))
                 self._read_values((run,))
 
     def _read_floats(self, cursors: list[Cursor]) -> None:

@@ -200,16 +200,32 @@ def test_one_bad_run_fails_by_name_and_the_next_export_does_just_it(
     assert server.requests["POST /api/leaderboard/v1/proto/attributes/series/float"] == 1
 
 
-def test_refused_values_fail_one_run_only(server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["first", "later"])
+def test_refused_values_fail_one_run_only(server: RunningServer, tmp_path: Path, page: str) -> None:
     runs = fill(server.store, 5)
     bad = server.store.projects[PROJECT].find("r2")
     assert bad is not None
     holder = f'"{PROJECT}/{bad.sys_id}"'.encode()
-    server.faults.add(Fault("attributes/query", body=lambda b: holder in b, status=400))
+    sign = b"" if page == "first" else b"nextPageToken"
+    server.faults.limits.values = 30
+    server.faults.add(
+        Fault("attributes/query", body=lambda b: holder in b and sign in b, status=400)
+    )
+    if page == "later":  # alone, the run has one page only
+        server.faults.add(
+            Fault(
+                "attributes/query",
+                body=lambda b: b.count(b"VISIO") == 1 and holder in b,
+                status=400,
+            )
+        )
     exported = exporting(server, tmp_path)
     exported.export()
     assert_whole(exported, runs - {"r2"})
+    assert set(exported.failed) == {"r2"}
     assert isinstance(exported.failed["r2"], SourceRefusedError)
+    manifests = [exported.manifest(run) for run in exported.runs]
+    assert [m.digest for m in manifests] == [exported.digests()[m.run] for m in manifests]
 
 
 def test_a_token_that_the_server_forgets_is_exchanged_anew(
