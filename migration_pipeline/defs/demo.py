@@ -127,7 +127,12 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
             f"Nothing was to be done: all {runs} runs of {len(outcomes)} projects are exported, "
             f"loaded into {TARGET} and verified (looked at in {seconds:.0f} s).\n\n{OPEN}"
         )
-    lines = [f"{'':<28}" + "".join(f"{name:>13}" for name in COLUMNS)]
+    lines = [
+        f"{runs} runs of {len(outcomes)} projects went from Neptune to {TARGET}; everything was "
+        "read back from there and is what Neptune had.",
+        "",
+        f"{'':<28}" + "".join(f"{name:>13}" for name in COLUMNS),
+    ]
     for outcome in outcomes:
         lines += ["", f"{outcome.project} ({outcome.seconds:.0f} s)"]
         lines += [_line(name, figures) for name, figures in _stages(outcome)]

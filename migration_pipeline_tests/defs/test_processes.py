@@ -110,7 +110,8 @@ def test_the_demo_shows_what_a_stranger_understands(home: Path) -> None:
     assert code == 0, err
     assert " - DEBUG - " not in err
     table = out.strip().splitlines()
-    assert table[0].split() == ["runs", "attributes", "points", "files", "bytes"]
+    assert "35 runs of 2 projects went from Neptune to mlflow" in table[0]
+    assert table[2].split() == ["runs", "attributes", "points", "files", "bytes"]
     for stage in ("exported to Parquet", "loaded into mlflow", "read back and verified"):
         assert sum(line.strip().startswith(stage) for line in table) == 2
     figures = [line.split()[-5:] for line in table if line.startswith("  ") and "ed " in line]
