@@ -267,6 +267,12 @@ class _Work:
             self._meter.run_failed()
         return load
 
+    def add(self, points: int = 0, size: int = 0) -> None:
+        """Counts what was sent; an interrupted load ends here, not when its runs are through."""
+        if self._stopped is not None:
+            raise self._stopped
+        self._meter.add(points, size)
+
     def _stop_if_gone(self) -> None:
         try:
             self._target.check()
@@ -292,7 +298,7 @@ class _Work:
                 if other.parent in names and child != key
             ),
         )
-        report = self._target.load(scan, self._mapping, kin, self._meter)
+        report = self._target.load(scan, self._mapping, kin, self)
         with self._lock:
             self._ids[key] = report.id
         load = RunLoad(key, report=report, url=report.url)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -355,6 +358,30 @@ def test_a_target_that_goes_away_ends_the_load_soon(
     result = load_runs(target, archive, plan.mapping, plan.due)
     assert [k for k, _ in result.failures] == keys
     assert asked == 2
+
+
+def test_an_interrupted_load_ends_within_its_runs(
+    target: MlflowTarget, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        write(archive, f"run {i}", *((str(s), START + s, 1.0) for s in range(2500)))
+    plan = plan_load(target, archive, PROJECT)
+    sent: list[int] = []
+    log_batch = target._to.client.log_batch
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        log_batch(*arguments, **options)
+        sent.append(len(options.get("metrics", ())))
+        if sum(sent) == 1000:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    monkeypatch.setattr(target._to.client, "log_batch", slow)
+    with pytest.raises(KeyboardInterrupt):
+        load_runs(target, archive, plan.mapping, plan.due)
+    assert sum(sent) < 2500
+    monkeypatch.undo()
+    assert load(target, archive) == []
+    assert all(len(ids) == 1 for ids in runs_at(target).values())
 
 
 def test_chunks_keep_families_together(target: MlflowTarget, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import logging
 import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import cached_property
@@ -39,6 +42,8 @@ _ENVIRONMENT = {
 _PROBE_SECONDS = 5
 LOCK_SECONDS = 10.0
 """How long another writer of an SQLite file is waited for."""
+_TABLES_LOCK = 0x6D6C_666C_6F77
+"""Any number that others do not use for PostgreSQL's advisory locks."""
 _lock = threading.Lock()
 
 
@@ -81,7 +86,30 @@ class Connection:
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
             with self.calls("opening it"):
                 self.probe()
-                return mlflow.MlflowClient(self.uri), entities
+                with self._alone():
+                    return mlflow.MlflowClient(self.uri), entities
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time opens a database: MLflow makes its tables then, and two that find
+        none get into each other's way. A server does that for itself."""
+        if self.one_writer:
+            name = hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
+            with open(Path(tempfile.gettempdir()) / f"mlflow-{name}.lock", "a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        elif not self.over_http:
+            import sqlalchemy
+
+            engine = sqlalchemy.create_engine(self.uri)
+            try:
+                with engine.connect() as session:
+                    session.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({_TABLES_LOCK})"))
+                    yield
+            finally:
+                engine.dispose()  # the session ends, and its lock with it
+        else:
+            yield
 
     @property
     def client(self) -> Any:

@@ -35,6 +35,8 @@ from migration_pipeline.targets.target import LoadReport, Meter
 
 _SERIES_TYPES = ("string_series", "histogram_series")
 _FILES_AT_A_TIME = 100
+_REQUEST_BYTES = 500_000
+"""Of parameters in one request: proxies and hosted servers stop at 1 MB."""
 Attribute = tuple[str, str]
 
 
@@ -218,9 +220,9 @@ class Sender:
                 continue
             param = self.to.entities.Param(self.names.keys[path, kind], shown)
             self._params.append(param)
-            self._param_bytes += len(shown)
+            self._param_bytes += len(shown.encode())
             most = self.scan.capabilities.parameters_per_request
-            if len(self._params) >= most or self._param_bytes > 500_000:
+            if len(self._params) >= most or self._param_bytes > _REQUEST_BYTES:
                 self._flush_params()
 
     def _shown(self, path: str, kind: str, value: Any) -> tuple[str | None, str]:
