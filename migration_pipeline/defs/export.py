@@ -95,7 +95,8 @@ def plan_runs(
     archive: ArchiveResource,
 ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
     project = known_project(context)
-    found = plan_export(source.open(), archive.open(), project, config.selection())
+    with retried(context):
+        found = plan_export(source.open(), archive.open(), project, config.selection())
     there = [*found.present, *found.changed, *found.adopted]
     late = _record_missing(context, archive.open(), project, there)
     chunks = chunked(found.due, config.chunk_size)

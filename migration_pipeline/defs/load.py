@@ -141,7 +141,8 @@ def _plan_op(target: str) -> dg.OpDefinition:
     ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
         project = known_project(context)
         archive: ArchiveResource = context.resources.archive
-        found = plan_load(_open(context, target), archive.open(), project, config.settings())
+        with retried(context):
+            found = plan_load(_open(context, target), archive.open(), project, config.settings())
         late = _record_complete(context, target, found)
         chunks = _chunks(found, config)
         context.log.info(_intention(found))

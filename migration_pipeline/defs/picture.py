@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ _MAX_ROWS = 200_000
 """Read of each run; a series is drawn as far as these rows go."""
 _MAX_POINTS = 300
 """Drawn of each curve."""
+_LARGEST = 1e300
+"""Infinities and what no axis can show are left out: a picture must not stop an export."""
 
 Floats = npt.NDArray[np.float64]
 Curves = dict[str, list[tuple[str, Floats, Floats]]]
@@ -76,7 +79,10 @@ def draw(curves: Curves) -> str:
     FigureCanvasAgg(figure)
     _fill(figure, curves)
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    with warnings.catch_warnings():
+        # The font lacks most scripts; a name in another one is drawn as boxes.
+        warnings.simplefilter("ignore")
+        figure.savefig(png, format="png")
     return f"![curves](data:image/png;base64,{base64.b64encode(png.getvalue()).decode()})"
 
 
@@ -91,8 +97,7 @@ def _fill(figure: Figure, curves: Curves) -> None:
     for index, (path, lines) in enumerate(sorted(curves.items())):
         axes = figure.add_subplot(rows, 2, index + 1)
         for _, steps, values in lines:
-            # Plain: a value that no axis can show must not stop an export.
-            shown = np.where(np.abs(values) < 1e300, values, np.nan)
+            shown = np.where(np.abs(values) < _LARGEST, values, np.nan)
             axes.plot(steps, shown, linewidth=0.9, marker="." if len(steps) < 3 else None)
         axes.set_title(_plain(path), fontsize=8, parse_math=False)
         axes.tick_params(labelsize=6)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from migration_pipeline import definitions
-from migration_pipeline.defs import export
+from migration_pipeline.defs import export, picture
 from migration_pipeline.sources.registry import SOURCES
 from migration_pipeline_tests.defs.fakes import FakeSource, resources
 
@@ -17,16 +17,28 @@ Execute = Callable[..., dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance with SQLite storage of its own."""
+    """A Dagster instance with SQLite storage of its own, without what takes time for nothing."""
     (tmp_path / "home").mkdir()
-    quiet = {"python_logs": {"python_log_level": "INFO"}, "telemetry": {"enabled": False}}
+    quiet = {
+        "python_logs": {"python_log_level": "INFO"},
+        "telemetry": {"enabled": False},
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+            "config": {},
+        },
+    }
     with dg.DagsterInstance.local_temp(str(tmp_path / "home"), overrides=quiet) as made:
         yield made
 
 
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> FakeSource:
-    """Registered as the source `fake`: project `ws/alpha` with four runs, `ws/beta` with two."""
+    """Registered as the source `fake`: project `ws/alpha` with four runs, `ws/beta` with two.
+
+    Pictures are a stand-in (`test_picture` draws): drawing takes longer than all the rest.
+    """
+    monkeypatch.setattr(picture, "draw", lambda curves: "![curves](data:," + ",".join(curves) + ")")
     made = FakeSource({"ws/alpha": ["a-1", "a-2", "a-3", "a-4"], "ws/beta": ["b-1", "b-2"]})
     monkeypatch.setitem(SOURCES, "fake", lambda settings: made)
     return made
