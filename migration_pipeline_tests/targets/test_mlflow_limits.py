@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.store import tracking
 from mlflow.store.artifact.artifact_repo import verify_artifact_path
-from mlflow.store.tracking.dbmodels.models import SqlExperiment
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
 from mlflow.utils import validation
 from mlflow.utils.uri import validate_path_is_safe
 
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.targets.mlflow import capabilities
 from migration_pipeline.targets.mlflow.capabilities import CAPABILITIES
+from migration_pipeline.targets.mlflow.client import artifact_folder
 
 HOSTILE = st.sets(
     st.one_of(st.text(max_size=20), st.text(alphabet="a./#%2eE:\\ -\0\n", max_size=10)), max_size=8
@@ -34,6 +35,10 @@ def test_limits() -> None:
     assert capabilities.SEARCH_PAGE <= tracking.SEARCH_MAX_RESULTS_THRESHOLD
     column = SqlExperiment.__table__.columns["name"].type.length
     assert column == capabilities.EXPERIMENT_NAME_MAX_LENGTH
+    assert SqlRun.__table__.columns["name"].type.length == capabilities.RUN_NAME_MAX_LENGTH
+    # What MLflow adds to the folder of an experiment: a run's id and "artifacts".
+    room = SqlRun.__table__.columns["artifact_uri"].type.length - len(f"/{'0' * 32}/artifacts")
+    assert len(artifact_folder("é" * 300)) <= room - 80
 
 
 @given(HOSTILE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ NAMES = (
     "files",
     "histograms",
     "odd experiment names",
+    "odd run ids",
 )
 ADOPTED = Path(__file__).parents[1] / "data" / "neptune-exporter"
 POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1/postgres")
@@ -91,3 +93,42 @@ def test_an_archive_of_neptune_exporter(tmp_path: Path) -> None:
     archive = Archive(ADOPTED / "data", ADOPTED / "files")
     assert sum(len(archive.runs(project)) for project in archive.projects()) >= 3
     check_everything(sqlite_target(tmp_path), archive)
+
+
+OPEN = """
+import sys
+from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline.targets.mlflow.connection import Connection
+connection = Connection(MlflowConfig(tracking_uri=sys.argv[1]))
+import mlflow.store.tracking.sqlalchemy_store
+print("ready", flush=True)
+sys.stdin.read(1)
+print(len(connection.client.search_experiments()))
+"""
+
+
+def test_two_processes_open_a_new_database_at_once(tmp_path: Path) -> None:
+    """As two projects of a backfill do; MLflow's own making of tables is for one at a time."""
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for opener in openers:
+        assert opener.stdout is not None
+        assert opener.stdout.readline() == "ready\n"
+    answers = []
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("x")
+        opener.stdin.flush()
+    for opener in openers:
+        out, err = opener.communicate(timeout=120)
+        answers.append((out, err[-300:] if opener.returncode else ""))
+    assert answers == [("1\n", "")] * 2

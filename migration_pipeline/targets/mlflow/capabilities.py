@@ -49,6 +49,8 @@ CAPABILITIES = Capabilities(
 )
 EXPERIMENT_NAME_MAX_LENGTH = 256
 """dbmodels/models.py: the column; the check of the client allows 500."""
+RUN_NAME_MAX_LENGTH = 250
+"""dbmodels/models.py: the column; SQLite does not enforce it, PostgreSQL does."""
 HISTORY_PAGE = 25_000
 """mlflow/store/tracking GET_METRIC_HISTORY_MAX_RESULTS"""
 SEARCH_PAGE = 500

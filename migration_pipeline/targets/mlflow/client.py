@@ -27,6 +27,7 @@ from migration_pipeline.mapping.values import shown, tags_text, to_text, without
 from migration_pipeline.targets.mlflow.capabilities import (
     CAPABILITIES,
     EXPERIMENT_NAME_MAX_LENGTH,
+    RUN_NAME_MAX_LENGTH,
     SEARCH_PAGE,
 )
 from migration_pipeline.targets.mlflow.config import MlflowConfig
@@ -101,7 +102,7 @@ class MlflowTarget:
                 # A falsy time would be replaced by the present one.
                 start_time=max(scan.facts.start or 1, 1),
                 tags=self._first_tags(scan, kin),
-                run_name=key.run,
+                run_name=_within(without_nul(key.run), RUN_NAME_MAX_LENGTH),
             )
         run_id = run.info.run_id
         with scratch() as directory:
@@ -172,7 +173,7 @@ class MlflowTarget:
             held,
             start=max(facts.start or 1, 1),
             end=max(facts.end or facts.start or 1, 1),
-            name=without_nul(facts.name),
+            name=_within(without_nul(facts.name), RUN_NAME_MAX_LENGTH),
         )
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
@@ -293,7 +294,7 @@ class MlflowTarget:
 
     def _get_or_create(self, name: str) -> str:
         client = self._to.client
-        location = self._to.artifact_location(layout.name_on_disk(name))
+        location = self._to.artifact_location(artifact_folder(name))
         with self._to.calls("creating an experiment"):
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -349,16 +350,23 @@ def experiment_name(key: RunKey, facts: RunFacts, mapping: ProjectMapping) -> st
     name = project_name(key.project, mapping)
     if facts.experiment:
         name = f"{name}/{without_nul(facts.experiment)}"
-    if len(name) > EXPERIMENT_NAME_MAX_LENGTH:
-        name = f"{name[: EXPERIMENT_NAME_MAX_LENGTH - 17]}-{layout.digest(name)}"
-    return name
+    return _within(name, EXPERIMENT_NAME_MAX_LENGTH)
 
 
 def identity(key: RunKey) -> str:
     """The value of `neptune.run_key`: `workspace/project|run id`."""
     text = without_nul(str(key))
-    limit = CAPABILITIES.tag_max_length or len(text)
-    return text if len(text) <= limit else f"{text[: limit - 17]}-{layout.digest(text)}"
+    return _within(text, CAPABILITIES.tag_max_length or len(text))
+
+
+def _within(name: str, limit: int) -> str:
+    """A name cut to a length, with a digest of the whole, so that two never become one."""
+    return name if len(name) <= limit else f"{name[: limit - 17]}-{layout.digest(name)}"
+
+
+def artifact_folder(experiment: str) -> str:
+    """The folder of an experiment's files: short, because MLflow keeps no address beyond 200."""
+    return f"{layout.clean(experiment)[:40]}-{layout.digest(experiment)}"
 
 
 def _pattern(text: str) -> str:
