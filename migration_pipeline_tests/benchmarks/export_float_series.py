@@ -88,9 +88,7 @@ def public(token: str, out: Path) -> int:
     paths = [f"metrics/layer_{s}/loss" for s in range(SERIES)]
     nq.list_runs(project=PROJECT)
     start_clock()
-    wide = nq.fetch_metrics(
-        project=PROJECT, runs=names, attributes=paths, include_time="absolute"
-    )
+    wide = nq.fetch_metrics(project=PROJECT, runs=names, attributes=paths, include_time="absolute")
     long = wide.stack(level=0, future_stack=True).reset_index()
     long.columns = ["run_id", "step", "attribute_path", *long.columns[3:]]
     long = long.dropna(subset=["value"])
@@ -107,9 +105,7 @@ def public(token: str, out: Path) -> int:
         "timestamp": pa.array(long["absolute_time"]).cast(SCHEMA.field("timestamp").type),
         "float_value": pa.array(long["value"], type=pa.float64()),
     }
-    table = pa.table(
-        [columns.get(f.name, pa.nulls(rows, f.type)) for f in SCHEMA], schema=SCHEMA
-    )
+    table = pa.table([columns.get(f.name, pa.nulls(rows, f.type)) for f in SCHEMA], schema=SCHEMA)
     pq.write_table(table, out / "public.parquet", compression="snappy")
     return rows
 
@@ -135,7 +131,8 @@ def floor(token: str, out: Path) -> int:
         return record(self, project, body)
 
     Neptune3Client.float_series = recording  # type: ignore[method-assign]
-    announced = [p for p in read_values(source.client, runs, selection) if isinstance(p, dict)][0]
+    parts = read_values(source.client, runs, selection)
+    announced = next(part for part in parts if isinstance(part, dict))
     floats = [s for run in runs for s in announced[run].float_series]
     for cursors in series_module.in_groups(floats, series_module.FLOAT_SERIES_PER_REQUEST):
         while cursors:

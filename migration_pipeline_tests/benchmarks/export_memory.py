@@ -61,7 +61,8 @@ def main() -> None:
         return measure(arguments.measure)
     peaks = []
     for points in arguments.points:
-        server = subprocess.Popen([*THIS, "--serve", str(points)], stdout=subprocess.PIPE, text=True)
+        serving = [*THIS, "--serve", str(points)]
+        server = subprocess.Popen(serving, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
             token = server.stdout.readline().strip()

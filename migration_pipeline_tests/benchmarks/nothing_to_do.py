@@ -21,6 +21,7 @@ from migration_pipeline.neptune_server.running import SpawnedServer, spawn_serve
 from migration_pipeline.neptune_server.store import Store
 
 REPOSITORY = Path(__file__).parents[2]
+DAGSTER = str(Path(sys.executable).parent / "dagster")
 RUNS_VARIABLE = "BENCHMARK_RUNS"
 
 
@@ -50,10 +51,7 @@ def migrate(server: SpawnedServer, home: Path) -> tuple[float, int, str]:
     before = sum(server.traffic()["requests"].values())
     started = time.perf_counter()
     done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "dagster"),
-            *"job execute -m migration_pipeline.definitions -j migrate".split(),
-        ],
+        [DAGSTER, "job", "execute", "-m", "migration_pipeline.definitions", "-j", "migrate"],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
