@@ -3,6 +3,7 @@ tracking server on loopback."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -24,6 +25,7 @@ from migration_pipeline.targets.mlflow.config import MlflowConfig
 def _template() -> Path:
     """Making the tables takes MLflow seconds; copying the file takes none."""
     folder = Path(tempfile.mkdtemp(prefix="mlflow-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     MlflowTarget(MlflowConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db")).check()
     return folder / "mlflow.db"
 
