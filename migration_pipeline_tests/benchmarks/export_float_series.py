@@ -10,6 +10,9 @@ Three ways over the same server (a process of its own), in turns, each in a proc
 - `floor`: the same answers fetched raw and thrown away, plus the same rows written to Parquet from
   memory.
 
+Each process does a small project of the same form first, so that what a process pays once (imports
+on first use, memory of the pools) is in none of the figures.
+
 Dense: 4 runs × 32 series × 20,000 common steps. Sparse: the same with 5,000 disjoint steps each.
 """
 
@@ -17,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,7 +32,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PROJECT = "bench/floats"
+from migration_pipeline.neptune_server.store import Store
+
+PROJECT, WARM_UP = "bench/floats", "bench/warm-up"
 RUNS, SERIES = 4, 32
 SHAPES = {"dense": 20_000, "sparse": 5_000}
 
@@ -40,29 +44,32 @@ def serve() -> None:
     from contextlib import ExitStack
 
     from migration_pipeline.neptune_server.running import running_server
-    from migration_pipeline.neptune_server.store import Store
 
     with ExitStack() as stack:
         for shape, points in SHAPES.items():
             store = Store()
-            project = store.project(PROJECT)
-            generator = np.random.default_rng(7)
-            for r in range(RUNS):
-                run = project.create_run(f"run-{r}")
-                for s in range(SERIES):
-                    steps = np.arange(points, dtype=np.float64)
-                    if shape == "sparse":
-                        steps = steps * SERIES + s
-                    times = 1_700_000_000_000 + np.arange(points, dtype=np.int64) * 1000
-                    run.extend_float_series(
-                        f"metrics/layer_{s}/loss", steps, times, generator.normal(size=points)
-                    )
+            fill(store, PROJECT, shape, points)
+            fill(store, WARM_UP, shape, 200)
             server = stack.enter_context(running_server(store))
             print(shape, server.token, flush=True)
         time.sleep(3600)
 
 
-def ours(token: str, out: Path) -> int:
+def fill(store: Store, name: str, shape: str, points: int) -> None:
+    project = store.project(name)
+    generator = np.random.default_rng(7)
+    times = 1_700_000_000_000 + np.arange(points, dtype=np.int64) * 1000
+    for r in range(RUNS):
+        run = project.create_run(f"run-{r}")
+        for s in range(SERIES):
+            steps = np.arange(points, dtype=np.float64)
+            if shape == "sparse":
+                steps = steps * SERIES + s
+            values = generator.normal(size=points)
+            run.extend_float_series(f"metrics/layer_{s}/loss", steps, times, values)
+
+
+def ours(token: str, out: Path, name: str = PROJECT) -> int:
     from migration_pipeline.archive.archive import Archive
     from migration_pipeline.sources.export import export_runs
     from migration_pipeline.sources.neptune3.config import Neptune3Config
@@ -71,30 +78,31 @@ def ours(token: str, out: Path) -> int:
 
     source = Neptune3Source(Neptune3Config(api_token=token))
     selection = Selection(classes=("metrics",))
-    runs = source.list_runs(PROJECT, selection)
+    runs = source.list_runs(name, selection)
     start_clock()
     report = export_runs(source, Archive(out / "data", out / "files"), runs, selection)
     assert not report.failures, report.failures
     return sum(m.points for m in report.exported)
 
 
-def public(token: str, out: Path) -> int:
-    os.environ["NEPTUNE_API_TOKEN"] = token  # read when neptune_query is imported
+def public(token: str, out: Path, name: str = PROJECT) -> int:
+    import neptune_query
     import neptune_query.runs as nq
 
     from migration_pipeline.archive.schema import SCHEMA
 
     names = [f"run-{r}" for r in range(RUNS)]
     paths = [f"metrics/layer_{s}/loss" for s in range(SERIES)]
-    nq.list_runs(project=PROJECT)
+    neptune_query.set_api_token(token)
+    nq.list_runs(project=name)
     start_clock()
-    wide = nq.fetch_metrics(project=PROJECT, runs=names, attributes=paths, include_time="absolute")
+    wide = nq.fetch_metrics(project=name, runs=names, attributes=paths, include_time="absolute")
     long = wide.stack(level=0, future_stack=True).reset_index()
     long.columns = ["run_id", "step", "attribute_path", *long.columns[3:]]
     long = long.dropna(subset=["value"])
     rows = len(long)
     columns: dict[str, pa.Array] = {
-        "project_id": pa.array([PROJECT] * rows),
+        "project_id": pa.array([name] * rows),
         "run_id": pa.array(long["run_id"], type=pa.string()),
         "attribute_path": pa.array(long["attribute_path"], type=pa.string()),
         "attribute_type": pa.array(["float_series"] * rows),
@@ -110,7 +118,7 @@ def public(token: str, out: Path) -> int:
     return rows
 
 
-def floor(token: str, out: Path) -> int:
+def floor(token: str, out: Path, name: str = PROJECT) -> int:
     from migration_pipeline.archive.schema import SCHEMA
     from migration_pipeline.sources.neptune3 import series as series_module
     from migration_pipeline.sources.neptune3.client import Neptune3Client
@@ -121,7 +129,7 @@ def floor(token: str, out: Path) -> int:
 
     config = Neptune3Config(api_token=token)
     source, selection = Neptune3Source(config), Selection(classes=("metrics",))
-    runs = source.list_runs(PROJECT, selection)
+    runs = source.list_runs(name, selection)
     answers: list[tuple[object, dict[str, object]]] = []
     batches: dict[str, list[pa.RecordBatch]] = {}
     record = Neptune3Client.float_series
@@ -160,6 +168,7 @@ def start_clock() -> None:
 def measure(way: str, token: str) -> None:
     """A measuring process: prints CPU seconds, wall seconds and points as JSON."""
     with tempfile.TemporaryDirectory() as folder:
+        globals()[way](token, Path(folder), WARM_UP)
         points = globals()[way](token, Path(folder))
         cpu, wall = (time.process_time() - _started[0], time.perf_counter() - _started[1])
     print(json.dumps({"cpu": cpu, "wall": wall, "points": points}))
