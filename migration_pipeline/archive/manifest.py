@@ -69,6 +69,8 @@ class Manifest(BaseModel):
     """Attributes (with step) whose file the source no longer had, accepted by setting."""
     notes: list[str] = Field(default_factory=list)
     """What the source could not say, in sentences."""
+    previews: bool = False
+    """Points that were marked as previews at the source are among the rows, if there were any."""
     selection: str = ""
     """Why the run is not whole by intention: the filter it was exported with; empty: all of it."""
     digest: str

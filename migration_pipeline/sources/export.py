@@ -91,20 +91,26 @@ def plan_export(source: Source, archive: Archive, project: str, selection: Selec
     present: list[RunKey] = []
     changed: list[RunKey] = []
     adopted: list[RunKey] = []
-    wanted = selection.describe_attributes()
     for ref, found, manifest in _with_manifests(archive, project, listed):
         if not found:
             due.append(ref)
         elif manifest is None:
             adopted.append(ref.key)
-        elif manifest.selection not in ("", wanted) or (
-            ref.modified is not None and ref.modified != manifest.modified
-        ):
+        elif _is_behind(manifest, ref, selection):
             due.append(ref)
             changed.append(ref.key)
         else:
             present.append(ref.key)
     return ExportPlan(project, due, present, changed, adopted, finished)
+
+
+def _is_behind(manifest: Manifest, ref: RunRef, selection: Selection) -> bool:
+    """The run changed at the source since, or was exported with a narrower selection."""
+    return (
+        (ref.modified is not None and ref.modified != manifest.modified)
+        or manifest.selection not in ("", selection.describe_attributes())
+        or (selection.previews and not manifest.previews)
+    )
 
 
 def _with_manifests(
@@ -176,6 +182,7 @@ def export_runs(
                     missing_files=event.missing_files,
                     notes=event.notes,
                     selection=selection.describe_attributes(),
+                    previews=selection.previews,
                 )
                 writers.pop(key).discard()
                 report.runs.append(RunReport(key, manifest=manifest))

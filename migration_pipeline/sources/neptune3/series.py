@@ -21,6 +21,7 @@ from migration_pipeline.archive.schema import (
     float_to_micros,
     make_batch,
 )
+from migration_pipeline.errors import IncompleteAnswerError
 from migration_pipeline.sources.neptune3.client import Neptune3Client
 from migration_pipeline.sources.neptune3.values import Series, StoredFile
 from migration_pipeline.sources.neptune3.wire import Points, decode_float_series
@@ -160,7 +161,15 @@ def other_page(
         else:
             progress = True
     batches = [Rows(run, make_batch(run.key.project, run.key.run, r)) for run, r in rows.items()]
-    return batches, files, unfinished if progress else []
+    if progress:
+        return batches, files, unfinished
+    # As neptune-query, stop asking: a series that shows only its parent's points is never reached.
+    # One that had begun must go on, though.
+    if begun := [c.series.attribute for c in unfinished if c.points]:
+        raise IncompleteAnswerError(
+            f"the server stopped in the middle of {len(begun)} series, such as {begun[0]!r}"
+        )
+    return batches, files, []
 
 
 def _take(

@@ -98,6 +98,20 @@ def test_previews_behind_the_last_point_are_paged_too(
     ]
 
 
+def test_previews_that_were_left_out_are_exported_when_asked_for(
+    exported: Exported, project: Project
+) -> None:
+    run = project.create_run("later")
+    add_points(run, "loss", [0.0])
+    run.float_series("loss").previews = {1.0: (NOON + 9, 1.0, 0.5)}
+    exported.export_all(Selection(run_ids=("later",)))
+    assert exported.series("later", "loss") == points_of([0.0])
+    exported.export_all(Selection(run_ids=("later",), previews=True))
+    assert exported.series("later", "loss") == [*points_of([0.0]), (10**6, NOON + 9, 1.0)]
+    exported.export_all(Selection(run_ids=("later",)))  # what is there is more than is asked for
+    assert len(exported.series("later", "loss")) == 2
+
+
 def test_requests_for_a_whole_project_are_few(exported: Exported) -> None:
     """Values, float series, other series and signatures of two runs: one request each."""
     exported.source.list_projects()
