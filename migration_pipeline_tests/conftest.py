@@ -1,12 +1,18 @@
-"""What holds for all tests: nobody leaves this machine."""
+"""What holds for all tests: nobody leaves this machine, and nobody's settings come in."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from typing import Any
 
 import pytest
+
+for _variable in [v for v in os.environ if v.startswith(("MIGRATION_", "NEPTUNE_", "MLFLOW_"))]:
+    if not _variable.startswith("MIGRATION_TEST_"):  # before any module of ours reads it
+        del os.environ[_variable]
+os.environ.pop("DAGSTER_HOME", None)
 
 _LOCAL_NAMES = ("", "localhost", "0.0.0.0")
 
