@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
@@ -148,44 +149,32 @@ def export_runs(
     if not runs:
         return report
     started = time.monotonic()
-    writers: dict[RunKey, RunWriter] = {}
+    open_runs: dict[RunKey, _OpenRun] = {}
     with contextlib.ExitStack() as on_exit:
         scratch = on_exit.enter_context(scratch_directory(archive, runs[0].key.project))
-        on_exit.callback(_discard_all, writers)
+        on_exit.callback(_discard_all, open_runs)
         meter = on_exit.enter_context(Progress("export", len(runs), progress))
         for event in source.read(runs, selection, scratch):
             key = event.run.key
-            if isinstance(event, RunFailed):
-                if writer := writers.pop(key, None):
-                    writer.discard()
-                report.runs.append(RunReport(key, error=event.error))
-                meter.run_failed()
+            if isinstance(event, RunFailed | RunRestarted):
+                if begun := open_runs.pop(key, None):
+                    begun.writer.discard()
+                if isinstance(event, RunFailed):
+                    report.runs.append(RunReport(key, error=event.error))
+                    meter.run_failed()
                 continue
-            if isinstance(event, RunRestarted):
-                if writer := writers.pop(key, None):
-                    writer.discard()
-                continue
-            if key not in writers:
-                writers[key] = RunWriter(archive, key, source.name)
-            writer = writers[key]
+            if key not in open_runs:
+                open_runs[key] = _OpenRun(RunWriter(archive, key, source.name))
+            run = open_runs[key]
             if isinstance(event, Rows):
-                writer.write(event.batch)
-                meter.add(points=event.batch.num_rows)
-                _flush_largest(writers)
+                run.writer.write(event.batch)
+                meter.add(points=event.batch.num_rows - event.batch.column("step").null_count)
+                _flush_largest(open_runs)
             elif isinstance(event, DownloadedFile):
-                meter.add(size=_add_file(writer, event))
+                meter.add(points=event.step is not None, size=run.add_file(event))
             elif isinstance(event, RunDone):
-                manifest = writer.commit(
-                    sys_id=event.run.handle,
-                    parent=event.parent or event.run.parent,
-                    modified=event.run.modified,
-                    missing_files=event.missing_files,
-                    notes=event.notes,
-                    selection=selection.describe_attributes(),
-                    previews=selection.previews,
-                )
-                writers.pop(key).discard()
-                report.runs.append(RunReport(key, manifest=manifest))
+                report.runs.append(RunReport(key, manifest=run.commit(event, selection)))
+                open_runs.pop(key).writer.discard()
                 meter.run_done()
     reported = {r.key for r in report.runs}
     for ref in runs:
@@ -196,25 +185,59 @@ def export_runs(
     return report
 
 
-def _discard_all(writers: dict[RunKey, RunWriter]) -> None:
-    for writer in writers.values():
-        writer.discard()
+_FILE_ROWS = 1_000
+"""Rows that name files are written so many at a time."""
 
 
-def _add_file(writer: RunWriter, event: DownloadedFile) -> int:
-    step = "" if event.step is None else f"{event.step // 10**6}.{event.step % 10**6:06d}"
-    path = writer.add_file(event.path, event.attribute, step, event.extension)
-    row = {
-        "path": event.attribute,
-        "type": event.type,
-        "value": path,
-        "step": event.step,
-        "timestamp": event.timestamp,
-    }
-    writer.write(make_batch(event.run.key.project, event.run.key.run, [row]))
-    return writer.files[path].size
+class _OpenRun:
+    """A run of which not everything has arrived yet."""
+
+    def __init__(self, writer: RunWriter) -> None:
+        self.writer = writer
+        self._file_rows: list[dict[str, Any]] = []
+
+    def add_file(self, event: DownloadedFile) -> int:
+        """Takes a file and keeps its row; returns its bytes."""
+        step = "" if event.step is None else f"{event.step // 10**6}.{event.step % 10**6:06d}"
+        path = self.writer.add_file(event.path, event.attribute, step, event.extension)
+        self._file_rows.append(
+            {
+                "path": event.attribute,
+                "type": event.type,
+                "value": path,
+                "step": event.step,
+                "timestamp": event.timestamp,
+            }
+        )
+        if len(self._file_rows) >= _FILE_ROWS:
+            self._write_file_rows()
+        return self.writer.files[path].size
+
+    def commit(self, event: RunDone, selection: Selection) -> Manifest:
+        self._write_file_rows()
+        return self.writer.commit(
+            sys_id=event.run.handle,
+            parent=event.parent or event.run.parent,
+            modified=event.run.modified,
+            missing_files=event.missing_files,
+            notes=event.notes,
+            selection=selection.describe_attributes(),
+            previews=selection.previews,
+        )
+
+    def _write_file_rows(self) -> None:
+        if self._file_rows:
+            key = self.writer.key
+            self.writer.write(make_batch(key.project, key.run, self._file_rows))
+            self._file_rows = []
 
 
-def _flush_largest(writers: dict[RunKey, RunWriter]) -> None:
-    while sum(w.pending_bytes for w in writers.values()) > _PENDING_BYTES:
-        max(writers.values(), key=lambda w: w.pending_bytes).flush()
+def _discard_all(runs: dict[RunKey, _OpenRun]) -> None:
+    for run in runs.values():
+        run.writer.discard()
+
+
+def _flush_largest(runs: dict[RunKey, _OpenRun]) -> None:
+    writers = [run.writer for run in runs.values()]
+    while sum(w.pending_bytes for w in writers) > _PENDING_BYTES:
+        max(writers, key=lambda w: w.pending_bytes).flush()
