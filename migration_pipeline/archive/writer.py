@@ -341,7 +341,10 @@ def _living_writers(root: Path) -> set[str]:
         return alive
     with writing(root), locked(root):
         for staging in root.glob("*.????????"):
-            descriptor = os.open(staging, os.O_RDONLY)
+            try:
+                descriptor = os.open(staging, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # its owner was done with it just now
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(staging, ignore_errors=True)

@@ -90,7 +90,7 @@ def test_threads(archive: Archive, tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert errors == []
+    assert [str(e) for e in errors] == []
     assert_one_whole_run(archive)
 
 
