@@ -192,6 +192,8 @@ class RunWriter:
             self._alive = None
 
     def _begin_part(self) -> None:
+        if len(self._parts) > 1:
+            self._parts[-1].close()  # only part 0 stays open, for the manifest in its footer
         part = _Part(self._directory / _tmp_name(self._stem, len(self._parts), self._generation))
         part.metadata(GENERATION_KEY, self._generation.encode())
         self._parts.append(part)
@@ -254,8 +256,9 @@ class _Part:
         self._writer.add_key_value_metadata({key: value})
 
     def close(self) -> None:
-        self._writer.close()
-        self._sink.close()
+        if not self._sink.closed:
+            self._writer.close()
+            self._sink.close()
 
 
 def _claim(directory: Path) -> int:

@@ -48,7 +48,7 @@ from migration_pipeline.sources.source import (
 
 GROUP_RUNS = 100
 """Runs whose values are asked for together."""
-_QUEUE = 3
+_QUEUE = 2
 _REPEATS = 3
 _FATAL = (CredentialsRefusedError, UnknownProjectError)
 """What concerns every run of the project alike."""

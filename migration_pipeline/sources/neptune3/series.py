@@ -30,8 +30,8 @@ from migration_pipeline.sources.source import Rows, RunRef
 FLOAT_SERIES_PER_REQUEST = 2_000
 OTHER_SERIES_PER_REQUEST = 2_000
 """The server refuses more in one request for string, histogram and file series."""
-POINTS_PER_REQUEST = 250_000
-"""Keeps an answer near 8 MB; neptune-query asks for up to a million."""
+POINTS_PER_REQUEST = 200_000
+"""Keeps an answer near 6 MB; neptune-query asks for up to a million."""
 
 
 @dataclass
