@@ -213,6 +213,8 @@ run_records = dg.AssetSpec(
 
 
 def _intention(found: ExportPlan, steps: int) -> str:
+    if not found.due and not found.present and not found.adopted:
+        return f"{found.project}: no run is selected"
     if not found.due:
         return f"{found.project}: all {len(found.present) + len(found.adopted)} runs are exported"
     changed = f", {len(found.changed)} of them because they changed" if found.changed else ""

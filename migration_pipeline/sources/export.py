@@ -182,6 +182,9 @@ def export_runs(
             error = IncompleteAnswerError(f"run {ref.key}: the source ended before it was whole")
             report.runs.append(RunReport(ref.key, error=error))
     report.seconds = time.monotonic() - started
+    narrowed = selection.describe_attributes()
+    if narrowed and report.exported and not any(m.rows for m in report.exported):
+        log.warning("no attribute of these %d runs is selected by: %s", len(runs), narrowed)
     return report
 
 

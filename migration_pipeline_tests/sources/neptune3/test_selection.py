@@ -74,6 +74,15 @@ def test_a_run_without_a_selected_attribute_says_so(exported: Exported) -> None:
     assert exported.manifest("r").notes == ["no attribute of this run is selected"]
 
 
+def test_a_filter_that_no_attribute_matches_says_so(
+    exported: Exported, caplog: pytest.LogCaptureFixture
+) -> None:
+    exported.export_all(Selection(attribute_regex="no such"))
+    assert "no attribute of these 1 runs is selected by: attributes matching 'no such'" in [
+        record.getMessage() for record in caplog.records
+    ]
+
+
 def test_a_run_that_was_exported_in_part_is_due_again_and_a_whole_one_is_not(
     exported: Exported,
 ) -> None:
