@@ -6,12 +6,14 @@ Moments have a fixed seed; `--crashes=100` takes as many.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,9 @@ DATA = DataSet(
         for name, parent in (("root", None), ("child", "root"))
     ),
 )
+
+
+INTERRUPTED = 130
 
 
 class Counting:
@@ -133,19 +138,28 @@ def moments(count: int, calls: int) -> list[tuple[int, bool]]:
     return [(generator.randint(1, calls), generator.random() < 0.5) for _ in range(count)]
 
 
+ERRORS: tuple[type[BaseException], ...] = (RuntimeError, OSError, KeyboardInterrupt)
+
+
+def raising(kind: type[BaseException]) -> Callable[[], None]:
+    def stop() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if kind is OSError else kind
+
+    return stop
+
+
 def test_an_exception_at_any_call(
     archive: Archive, calls: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """One of ours, a full disk, an interrupt; in turns."""
     for number, (at, after) in enumerate(moments(request.config.getoption("--crashes"), calls)):
         folder = tmp_path / str(number)
         uri = sqlite_uri(folder)
         target = MlflowTarget(MlflowConfig(tracking_uri=uri))
-
-        def stop() -> None:
-            raise RuntimeError("stopped")
-
-        intercept(target, at, after, stop)
-        with contextlib.suppress(TargetError):  # of the listing; those of runs are reported
+        kind = ERRORS[number % len(ERRORS)]
+        intercept(target, at, after, raising(kind))
+        # Of the listing; those of runs are reported.
+        with contextlib.suppress(TargetError, RuntimeError, OSError, KeyboardInterrupt):
             load(target, archive)
         check_whole(uri, archive, folder)
 
@@ -153,21 +167,28 @@ def test_an_exception_at_any_call(
 def test_killed_at_any_call(
     archive: Archive, calls: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """The process is forked from this one, which has mlflow imported and the store not open."""
+    """By SIGKILL or SIGINT, in turns. The process is forked from this one, which has mlflow
+    imported and the store not open."""
     count = request.config.getoption("--crashes")
     for number, (at, after) in enumerate(moments(2 * count, calls)[count:]):
         folder = tmp_path / str(number)
         uri = sqlite_uri(folder)
+        number_of_signal = (signal.SIGKILL, signal.SIGINT)[number % 2]
         child = os.fork()
         if not child:
             try:
                 target = MlflowTarget(MlflowConfig(tracking_uri=uri))
-                intercept(target, at, after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+                intercept(target, at, after, partial(os.kill, os.getpid(), number_of_signal))
                 load(target, archive)
+            except KeyboardInterrupt:
+                os._exit(INTERRUPTED)
             finally:
                 os._exit(0)
         _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status)
+        if number_of_signal is signal.SIGKILL:
+            assert os.WIFSIGNALED(status)
+        else:
+            assert os.waitstatus_to_exitcode(status) == INTERRUPTED
         check_whole(uri, archive, folder)
 
 
