@@ -184,7 +184,10 @@ class RunWriter:
         for part in self._parts:
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
-            part.path.unlink(missing_ok=True)
+        # By name: a part whose very beginning could not be written is in no list.
+        for number in range(len(self._parts) + 1):
+            name = _tmp_name(self._stem, number, self._generation)
+            (self._directory / name).unlink(missing_ok=True)
         self._parts = []
         if self._alive is not None:
             shutil.rmtree(self._staging, ignore_errors=True)

@@ -234,17 +234,22 @@ def test_a_read_only_file_system_is_named(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.parametrize("where", ["begins", "grows"])
 def test_a_disk_that_fills_up_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
+    """While rows are written, and before: the file is made and its first bytes have no room."""
     archive = archive_in(tmp_path)
     before = [row("n", "int", 1)]
     write_run(archive, KEY, before)
 
-    def full(self: object, table: pa.Table) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer_module._Part, "write", full)
+    if where == "begins":
+        monkeypatch.setattr(pq, "ParquetWriter", full)
+    else:
+        monkeypatch.setattr(writer_module._Part, "write", full)
     with pytest.raises(ArchiveNotWritableError, match="No space left"):
         write_run(archive, KEY, [row("n", "int", 2)])
     assert read_rows(archive, KEY) == before
