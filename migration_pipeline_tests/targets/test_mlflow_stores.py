@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -71,8 +70,6 @@ def test_over_http(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """The address of a new database on the local server."""
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("psycopg2 is not installed")
     name = f"migration_test_{os.getpid()}"
     base = POSTGRES.rsplit("/", 1)[0]
     made = subprocess.run(["psql", POSTGRES, "-c", f"CREATE DATABASE {name}"], capture_output=True)
