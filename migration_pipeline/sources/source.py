@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.manifest import Kind
 from migration_pipeline.archive.schema import FILE_TYPES, PARAMETER_TYPES
 from migration_pipeline.errors import InvalidRegexError, MigrationError, UnknownNameError
 
@@ -28,6 +29,8 @@ CLASS_TYPES: dict[str, frozenset[str]] = {
     "files": FILE_TYPES,
 }
 """neptune-exporter's classes of attributes, as types of the archive."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Of objects: what a 2.x project holds; 3.x has runs only."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Selection:
     """Which runs and which of their attributes; everything by default.
 
     Args:
-        run_regex: searched in the run id (3.x: sys/custom_run_id, 2.x: sys/id).
+        run_regex: searched in the run id (3.x: sys/custom_run_id, 2.x: sys/id of an object of any
+            kind).
         run_ids: exactly these runs; excludes `run_regex`.
         attribute_regex: searched in the attribute path.
         attribute_names: exactly these attributes; excludes `attribute_regex`.
@@ -43,6 +47,9 @@ class Selection:
         exclude: not these classes.
         archived: archived (trashed) runs as well.
         previews: points that the client marked as previews as well.
+        kinds: only objects of these kinds; empty: all that the source has.
+        runs_query: NQL, evaluated by a 2.x server; only runs that it finds.
+        models_query: the same for models and for model versions.
     """
 
     run_regex: str = ""
@@ -53,6 +60,9 @@ class Selection:
     exclude: tuple[str, ...] = ()
     archived: bool = True
     previews: bool = False
+    kinds: tuple[Kind, ...] = ()
+    runs_query: str = ""
+    models_query: str = ""
 
     def __post_init__(self) -> None:
         for setting, pattern in (("runs", self.run_regex), ("attributes", self.attribute_regex)):
@@ -64,6 +74,9 @@ class Selection:
             for name in names:
                 if name not in CLASS_TYPES:
                     raise UnknownNameError("attribute class", name, CLASS_TYPES, setting)
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise UnknownNameError("kind of object", kind, KINDS, "kinds")
 
     @property
     def types(self) -> frozenset[str]:
@@ -71,6 +84,10 @@ class Selection:
         included = self.classes or tuple(CLASS_TYPES)
         wanted = frozenset[str]().union(*(CLASS_TYPES[c] for c in included))
         return wanted - frozenset[str]().union(*(CLASS_TYPES[c] for c in self.exclude))
+
+    def wants_kind(self, kind: Kind) -> bool:
+        """Whether objects of this kind are selected."""
+        return not self.kinds or kind in self.kinds
 
     def wants(self, path: str, kind: str) -> bool:
         """Whether an attribute is selected by its name and type."""
