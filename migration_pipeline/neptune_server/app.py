@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from .auth import Auth
 from .faults import Faults, Traffic
 from .gate import Gate
 from .ingest3 import Ingestion
+from .neptune2 import serving
 from .object_stores import ObjectStores
 from .projects3 import Projects
 from .retrieval3 import Retrieval
@@ -28,15 +29,51 @@ _LEADERBOARD = "/api/leaderboard/v1"
 
 
 def create_app(
-    store: Store, auth: Auth, stores: ObjectStores, faults: Faults, traffic: Traffic
+    store: Store,
+    auth: Auth,
+    stores: ObjectStores,
+    faults: Faults,
+    traffic: Traffic,
+    protocols: Collection[str] = ("2", "3"),
 ) -> ASGIApp:
-    """Everything a 3.x client asks for. Handlers run in threads: they compute, they do not wait."""
+    """Everything a client asks for. Handlers run in threads: they compute, they do not wait.
+
+    `protocols` says which clients are served; both ask the same addresses about projects.
+    """
+    projects = Projects(store)
+    shared: list[tuple[str, str, Handler]] = [
+        ("GET", "/api/backend/v1/projects", projects.list),
+        ("POST", "/api/backend/v1/projects", projects.create),
+        ("GET", "/api/backend/v1/projects/get", projects.get),
+    ]
+    handlers = shared + (_of_3(store, auth, stores, faults) if "3" in protocols else [])
+    routes = [
+        Route(path, _guarded(auth, handler), methods=[method]) for method, path, handler in handlers
+    ]
+    if "2" in protocols:
+        routes += serving.routes(
+            auth, _of_2(store, auth, faults), ("listProjects", "createProject", "getProject")
+        )
+    app = Starlette(
+        routes=[*routes, *auth.routes(), *stores.routes(), _record(faults, traffic)],
+        exception_handlers={ApiError: _as_json},
+    )
+    return Gate(app, faults, traffic)
+
+
+def _of_2(store: Store, auth: Auth, faults: Faults) -> dict[str, Handler]:
+    """operationId → what answers it."""
+    return {}
+
+
+def _of_3(
+    store: Store, auth: Auth, stores: ObjectStores, faults: Faults
+) -> list[tuple[str, str, Handler]]:
     retrieval = Retrieval(store, faults)
     series = Series(store, faults)
-    projects = Projects(store)
     ingestion = Ingestion(store, auth.user)
     board, proto = _LEADERBOARD, f"{_LEADERBOARD}/proto"
-    handlers: list[tuple[str, str, Handler]] = [
+    return [
         ("POST", f"{proto}/leaderboard/entries/search/", retrieval.search),
         ("POST", f"{proto}/leaderboard/entries/global/search/", retrieval.search_everywhere),
         ("POST", f"{board}/leaderboard/attributes/definitions/query", retrieval.definitions),
@@ -46,20 +83,9 @@ def create_app(
         ("POST", f"{proto}/attributes/timeseries/buckets", series.buckets),
         ("POST", "/api/storagebridge/v1/signedUrl", stores.sign),
         ("POST", "/api/storagebridge/v1/s3/completeMultipartUpload", stores.complete_multipart),
-        ("GET", "/api/backend/v1/projects", projects.list),
-        ("POST", "/api/backend/v1/projects", projects.create),
-        ("GET", "/api/backend/v1/projects/get", projects.get),
         ("POST", "/api/client/v1/ingest", ingestion.submit),
         ("POST", "/api/client/v1/ingest/check", ingestion.check),
     ]
-    routes = [
-        Route(path, _guarded(auth, handler), methods=[method]) for method, path, handler in handlers
-    ]
-    app = Starlette(
-        routes=[*routes, *auth.routes(), *stores.routes(), _record(faults, traffic)],
-        exception_handlers={ApiError: _as_json},
-    )
-    return Gate(app, faults, traffic)
 
 
 def _record(faults: Faults, traffic: Traffic) -> Route:

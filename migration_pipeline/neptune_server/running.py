@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,14 +33,16 @@ class RunningServer:
     `lifetime`, `expire_urls()`); `traffic` counts.
     """
 
-    def __init__(self, store: Store, faults: Faults, url: str) -> None:
+    def __init__(
+        self, store: Store, faults: Faults, url: str, protocols: Collection[str] = ("2", "3")
+    ) -> None:
         self.store = store
         self.faults = faults
         self.url = url
         self.auth = Auth(url)
         self.object_stores = ObjectStores(store, url)
         self.traffic = Traffic()
-        self.app = create_app(store, self.auth, self.object_stores, faults, self.traffic)
+        self.app = create_app(store, self.auth, self.object_stores, faults, self.traffic, protocols)
 
     @property
     def token(self) -> str:
@@ -78,9 +80,14 @@ def listen(port: int = 0) -> socket.socket:
     return listening
 
 
-def make_server(store: Store, faults: Faults, listening: socket.socket) -> RunningServer:
+def make_server(
+    store: Store,
+    faults: Faults,
+    listening: socket.socket,
+    protocols: Collection[str] = ("2", "3"),
+) -> RunningServer:
     """The server that will answer on a bound socket."""
-    return RunningServer(store, faults, f"http://{HOST}:{listening.getsockname()[1]}")
+    return RunningServer(store, faults, f"http://{HOST}:{listening.getsockname()[1]}", protocols)
 
 
 def uvicorn_server(server: RunningServer) -> uvicorn.Server:
@@ -105,15 +112,21 @@ def uvicorn_server(server: RunningServer) -> uvicorn.Server:
 
 @contextmanager
 def running_server(
-    store: Store | None = None, *, faults: Faults | None = None, port: int = 0
+    store: Store | None = None,
+    *,
+    faults: Faults | None = None,
+    port: int = 0,
+    protocols: Collection[str] = ("2", "3"),
 ) -> Iterator[RunningServer]:
     """Serve `store` (a new empty one when None) from a thread until the block ends.
+
+    `protocols` are those of the clients that it answers.
 
     >>> with running_server() as server:
     ...     os.environ["NEPTUNE_API_TOKEN"] = server.token
     """
     listening = listen(port)
-    server = make_server(store or Store(), faults or Faults(), listening)
+    server = make_server(store or Store(), faults or Faults(), listening, protocols)
     http = uvicorn_server(server)
     thread = threading.Thread(
         target=http.run, kwargs={"sockets": [listening]}, name="neptune-server", daemon=True

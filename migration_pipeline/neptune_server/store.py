@@ -20,20 +20,57 @@ import numpy as np
 from .blobs import BlobFiles
 from .series import FloatSeries, ObjectSeries
 
-SCALAR_TYPES = frozenset(
-    {"float", "int", "string", "bool", "datetime", "string_set", "file", "artifact", "file_set"}
-)
+REF_TYPES = frozenset({"run_state", "git_ref", "notebook_ref"})
+"""Attributes of 2.x that no client writes as such; 3.x does not know them."""
+SCALAR_TYPES = REF_TYPES | {
+    "float",
+    "int",
+    "string",
+    "bool",
+    "datetime",
+    "string_set",
+    "file",
+    "artifact",
+    "file_set",
+}
 OBJECT_SERIES_TYPES = frozenset({"string_series", "histogram_series", "file_series"})
 CONFIG_TYPES = frozenset({"float", "int", "string", "bool", "datetime", "string_set"})
 
 
 @dataclass(frozen=True, slots=True)
 class FileValue:
-    """A stored object's path within its project, its size in bytes and its MIME type."""
+    """A stored object's path within its project, its size in bytes and its MIME type.
+
+    `name` and `extension` are what 2.x says of a file; 3.x has them in the path.
+    """
 
     path: str
     size: int
     mime_type: str
+    name: str = ""
+    extension: str = ""
+
+
+@dataclass(slots=True)
+class FileSetValue:
+    """Files of a set by their path within it, and when each was put there (ms since 1970)."""
+
+    files: dict[str, FileValue] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file that an artifact lists. Its bytes are where `metadata` says, never on the server.
+
+    `type` is Local or S3 (and what else a client's drivers write); `size` in bytes or unknown.
+    """
+
+    path: str
+    hash: str
+    type: str
+    size: int | None
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +87,9 @@ class Attribute:
     """A value with its type, one of the archive's names.
 
     `value` is a float, int, str, bool, int of milliseconds (datetime), tuple of str (string_set),
-    FileValue (file, artifact, file_set), FloatSeries, or ObjectSeries of str, HistogramValue or
-    FileValue.
+    FileValue (file), FileSetValue (file_set), the hash of one of the project's artifacts
+    (artifact), a dict as 2.x sends it (git_ref, notebook_ref), str (run_state), FloatSeries, or
+    ObjectSeries of str, HistogramValue or FileValue.
     """
 
     type: str
@@ -164,9 +202,17 @@ class Run:
 
 
 class Project:
-    """The runs of `workspace/name`, in the order of their creation."""
+    """What `workspace/name` holds, in the order of creation; iterating gives its runs alone.
 
-    def __init__(self, store: "Store", identifier: str, key: str | None = None) -> None:
+    `version` is 2 or 3: which clients it was made for. `artifacts` are lists of files by their
+    hash, None while their metadata has not arrived.
+    """
+
+    def __init__(
+        self, store: "Store", identifier: str, key: str | None = None, version: int = 3
+    ) -> None:
+        self.version = version
+        self.artifacts: dict[str, tuple[ArtifactFile, ...] | None] = {}
         self.store = store
         self.identifier = identifier
         self.workspace, self.name = identifier.split("/", 1)
@@ -272,7 +318,7 @@ class Store:
     """All projects of a server. `lock` guards every change and every look at more than one value.
 
     `create_missing_projects` lets a script write to a project nobody created; a real server
-    answers PROJECT_NOT_FOUND.
+    answers PROJECT_NOT_FOUND. Without a `model_registry` the 2.x protocol has no models.
     """
 
     def __init__(self, *, create_missing_projects: bool = True) -> None:
@@ -280,15 +326,16 @@ class Store:
         self.projects: dict[str, Project] = {}
         self.blobs = BlobFiles()
         self.create_missing_projects = create_missing_projects
+        self.model_registry = True
         self.clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
-    def project(self, identifier: str, key: str | None = None) -> Project:
+    def project(self, identifier: str, key: str | None = None, version: int = 3) -> Project:
         """The project `workspace/name`, created when absent."""
         with self.lock:
             if identifier not in self.projects:
                 if not re.fullmatch(r"[^/]+/[^/]+", identifier):
                     raise ValueError(f"a project is workspace/name, not {identifier!r}")
-                self.projects[identifier] = Project(self, identifier, key)
+                self.projects[identifier] = Project(self, identifier, key, version)
             return self.projects[identifier]
 
     def resolve(self, holder: str) -> Run | None:
