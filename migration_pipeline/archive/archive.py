@@ -7,6 +7,7 @@ depends on records elsewhere.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
-from migration_pipeline.archive.manifest import Kind, Manifest, read_footer, read_manifest
+from migration_pipeline.archive.manifest import KINDS, Kind, Manifest, read_footer, read_manifest
 from migration_pipeline.archive.reader import read_first_value, read_parts
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
@@ -29,16 +30,35 @@ KIND_DIRECTORIES: dict[str, Kind] = {
 """Below a project's directory; runs lie in the project's directory itself."""
 
 
+def kind_directory(kind: Kind) -> str:
+    """Name of a kind's directory; empty for runs, which have none."""
+    return next((name for name, of_kind in KIND_DIRECTORIES.items() if of_kind == kind), "")
+
+
 @dataclass(frozen=True)
 class RunKey:
-    """Names a run everywhere: `str()` is how people and messages see it."""
+    """Names an object everywhere: a run, or what 2.x has beside runs.
+
+    `str()` is how people and messages see it. Objects of different kinds may have one id: nothing
+    may take `run` for an identity without `kind`.
+    """
 
     project: str
     run: str
     kind: Kind = "run"
 
     def __str__(self) -> str:
-        return f"{self.project}|{self.run}"
+        name = f"{self.project}|{self.run}"
+        return name if self.kind == "run" else f"{name} ({self.kind_in_words})"
+
+    @property
+    def kind_in_words(self) -> str:
+        return "project metadata" if self.kind == "project" else self.kind.replace("_", " ")
+
+    @property
+    def folder(self) -> str:
+        """Of its files, below the project's; never that of another run, model or version."""
+        return posixpath.join(kind_directory(self.kind), layout.name_on_disk(self.run))
 
 
 @dataclass(frozen=True)
@@ -99,11 +119,7 @@ class Archive:
     files: Path
 
     def project_directory(self, project: str, kind: Kind = "run") -> Path:
-        directory = self.data / layout.name_on_disk(project)
-        for name, of_kind in KIND_DIRECTORIES.items():
-            if of_kind == kind:
-                return directory / name
-        return directory
+        return self.data / layout.name_on_disk(project) / kind_directory(kind)
 
     def files_root(self, project: str) -> Path:
         return self.files / layout.name_on_disk(project)
@@ -132,7 +148,7 @@ class Archive:
         run without looking at the others.
         """
         runs = {}
-        for kind in ("run", *KIND_DIRECTORIES.values()):
+        for kind in KINDS:
             directory = self.project_directory(project, kind)
             for stem, numbers in _stems(directory).items():
                 if 0 not in numbers:

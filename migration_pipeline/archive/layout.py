@@ -58,12 +58,12 @@ def extension_of(stored_path: str, mime_type: str, attribute: str) -> str:
     return ""
 
 
-def file_path(run: str, attribute: str, step: str, content: str, extension: str) -> str:
+def file_path(folder: str, attribute: str, step: str, content: str, extension: str) -> str:
     """Where a file lies, relative to the project's files directory.
 
-    `<run>-<digest>/<attribute, its slashes kept>/<last name>-<digest><extension>`. The digest is
-    over attribute, step and content: two attributes never meet, and a file that changed lies
-    beside the one that an older manifest still names.
+    `<folder>/<attribute, its slashes kept>/<last name>-<digest><extension>`, where the folder is
+    the run's own (`RunKey.folder`). The digest is over attribute, step and content: two attributes
+    never meet, and a file that changed lies beside the one that an older manifest still names.
     """
     parts = [_cut(clean(p), 60) or "_" for p in attribute.split("/")]
     if len(parts) > 8:
@@ -71,4 +71,4 @@ def file_path(run: str, attribute: str, step: str, content: str, extension: str)
     if step:
         parts.append(f"step_{clean(step)}")
     parts[-1] += f"-{digest(chr(0).join((attribute, step, content)))}{extension}"
-    return "/".join([name_on_disk(run), *parts])
+    return "/".join([folder, *parts])

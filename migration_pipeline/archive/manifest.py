@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,8 @@ GENERATION_KEY = b"migration_pipeline.generation"
 """In the footer of every part: parts of one export carry the same text."""
 
 Kind = Literal["run", "model", "model_version", "project"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Of objects: what a 2.x project holds; 3.x has runs only. A "project" is a project's metadata."""
 
 
 class TypeCount(BaseModel):

@@ -33,6 +33,7 @@ from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
+    KINDS,
     MANIFEST_KEY,
     FileEntry,
     Manifest,
@@ -117,7 +118,7 @@ class RunWriter:
         another writer of the run can neither remove nor be robbed of it.
         """
         info = digest_file(staged)
-        path = layout.file_path(self.key.run, attribute, step, info.digest, extension)
+        path = layout.file_path(self.key.folder, attribute, step, info.digest, extension)
         waiting = self._staging / layout.digest(path)
         with writing(waiting):
             sync(staged)
@@ -175,7 +176,7 @@ class RunWriter:
                     if not self._published:
                         _remove(placed)
                     raise
-                _remove_unnamed_files(self._files_root, self._stem, manifest)
+                _remove_unnamed_files(self._files_root, self.key, manifest)
         self._parts = []
         return manifest
 
@@ -309,7 +310,7 @@ def recover(archive: Archive, project: str) -> list[str]:
     files_root = archive.files_root(project)
     staging = files_root / _STAGING
     _living_writers(staging)
-    for kind in ("run", "model", "model_version", "project"):
+    for kind in KINDS:
         directory = archive.project_directory(project, kind)
         if not directory.is_dir():
             continue
@@ -321,7 +322,7 @@ def recover(archive: Archive, project: str) -> list[str]:
             for match in dead:
                 if match["number"] == "0" and (whole := _whole_set(directory, match, files_root)):
                     _publish(directory, match["stem"], whole.generation, whole.parts)
-                    _remove_unnamed_files(files_root, match["stem"], whole)
+                    _remove_unnamed_files(files_root, RunKey(project, whole.run, kind), whole)
                     finished.append(match["stem"])
             for match in dead:
                 (directory / match.string).unlink(missing_ok=True)
@@ -334,10 +335,10 @@ def _remove(files: Iterable[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _remove_unnamed_files(files_root: Path, stem: str, manifest: Manifest) -> None:
+def _remove_unnamed_files(files_root: Path, key: RunKey, manifest: Manifest) -> None:
     """Files of older exports of a run that its manifest does not name."""
     named = {files_root / entry.path for entry in manifest.files}
-    _remove([p for p in (files_root / stem).rglob("*") if p.is_file() and p not in named])
+    _remove([p for p in (files_root / key.folder).rglob("*") if p.is_file() and p not in named])
 
 
 def _living_writers(root: Path) -> set[str]:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.archive.manifest import Kind
+from migration_pipeline.archive.manifest import KINDS, Kind
 from migration_pipeline.archive.schema import FILE_TYPES, PARAMETER_TYPES
 from migration_pipeline.errors import InvalidRegexError, MigrationError, UnknownNameError
 
@@ -29,8 +29,6 @@ CLASS_TYPES: dict[str, frozenset[str]] = {
     "files": FILE_TYPES,
 }
 """neptune-exporter's classes of attributes, as types of the archive."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Of objects: what a 2.x project holds; 3.x has runs only."""
 
 
 @dataclass(frozen=True)

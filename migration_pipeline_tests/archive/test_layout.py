@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.layout import (
     extension_of,
     file_path,
@@ -16,6 +17,7 @@ from migration_pipeline.archive.layout import (
     parse_part_name,
     part_name,
 )
+from migration_pipeline.archive.manifest import KINDS
 
 # Directories and stems that neptune-exporter wrote, with the names in the rows below them.
 WRITTEN_BY_NEPTUNE_EXPORTER = {
@@ -53,7 +55,8 @@ def test_the_longest_names_are_names_for_a_file_system(run: str, tmp_path: Path)
     longest = f"{name_on_disk(run)}_part_12345.01234567.parquet.tmp"
     assert len(os.fsencode(longest)) <= 255
     (tmp_path / longest).touch()
-    file = tmp_path / file_path(run, run + "/" + run, "999999999999.999999", "0" * 32, ".jpeg")
+    folder = RunKey("p", run, "model_version").folder
+    file = tmp_path / file_path(folder, f"{run}/{run}", "999999999999.999999", "0" * 32, ".jpeg")
     file.parent.mkdir(parents=True)
     file.touch()
     assert all(len(os.fsencode(part)) <= 255 for part in file.parts)
@@ -72,7 +75,12 @@ attributes = st.text(st.characters(), min_size=1, max_size=12) | (
 )
 steps = st.sampled_from(["", "0.000000", "1.000000", "10.500000", "1.050000"])
 contents = st.sampled_from(["0" * 32, "1" * 32])
-files = st.tuples(st.sampled_from(["r", "r.1", "r_1"]), attributes, steps, contents)
+folders = st.builds(
+    lambda run, kind: RunKey("p", run, kind).folder,
+    st.sampled_from(["r", "r.1", "r_1", "models", "project"]),
+    st.sampled_from(KINDS),
+)
+files = st.tuples(folders, attributes, steps, contents)
 
 
 @given(files, files, st.sampled_from(["", ".png", ".gz"]))

@@ -228,26 +228,6 @@ def test_files_that_the_new_export_does_not_name_are_removed(archive: Archive) -
     assert sorted(p.read_bytes() for p in root.rglob("*") if p.is_file()) == [b"1", b"3", b"4"]
 
 
-def test_kinds_lie_apart(archive: Archive) -> None:
-    keys = [
-        RunKey("acme/vision", "VIS-1"),
-        RunKey("acme/vision", "VIS-MOD", "model"),
-        RunKey("acme/vision", "VIS-MOD-1", "model_version"),
-        RunKey("acme/vision", "VIS", "project"),
-    ]
-    for i, key in enumerate(keys):
-        write_run(archive, key, [row("n", "int", i)])
-    assert sorted(map(str, archive.runs("acme/vision"))) == sorted(map(str, keys))
-    assert [values(archive, key)["n"] for key in keys] == [0, 1, 2, 3]
-    assert archive.projects() == ["acme/vision"]
-    folder = archive.data / name_on_disk("acme/vision")
-    assert {p.name for p in folder.iterdir() if p.is_dir()} == {
-        "models",
-        "model_versions",
-        "project",
-    }
-
-
 ODD_RUNS = ["a.b", "a_b", "a b", "A_B", "ü" * 300, "x/../../y", "..", "%41", "|", "\n", " "]
 
 
