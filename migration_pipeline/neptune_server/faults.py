@@ -76,6 +76,8 @@ class Limits:
     float_points: int | None = None
     series_points: int = 10_000
     """Points in an answer of string, histogram or file series; the real number is unknown."""
+    zip_polls: int = 0
+    """How often a client of 2.x that polls for the zip of a file set is told that it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,8 @@ class Traffic:
 def _endpoint(path: str) -> str:
     if path.startswith("/storage/"):
         return "/".join(path.split("/")[:3])
+    if path.startswith("/dl/"):
+        return "/dl"
     return path.rstrip("/")
 
 
