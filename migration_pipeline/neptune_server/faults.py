@@ -77,7 +77,7 @@ class Limits:
     series_points: int = 10_000
     """Points in an answer of string, histogram or file series; the real number is unknown."""
     zip_polls: int = 0
-    """How often a client of 2.x that polls for the zip of a file set is told that it is not ready."""
+    """How often a 2.x client that polls for the zip of a file set is told: not ready."""
 
 
 @dataclass(frozen=True, slots=True)
