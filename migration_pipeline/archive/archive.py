@@ -29,10 +29,22 @@ KIND_DIRECTORIES: dict[str, Kind] = {
 }
 """Below a project's directory; runs lie in the project's directory itself."""
 
+KIND_PLURALS: dict[Kind, str] = {
+    "run": "runs",
+    "model": "models",
+    "model_version": "model versions",
+    "project": "project metadata",
+}
+"""What people call them."""
+
 
 def kind_directory(kind: Kind) -> str:
     """Name of a kind's directory; empty for runs, which have none."""
     return next((name for name, of_kind in KIND_DIRECTORIES.items() if of_kind == kind), "")
+
+
+def kind_in_words(kind: Kind) -> str:
+    return KIND_PLURALS[kind].removesuffix("s")
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,7 @@ class RunKey:
 
     def __str__(self) -> str:
         name = f"{self.project}|{self.run}"
-        return name if self.kind == "run" else f"{name} ({self.kind_in_words})"
-
-    @property
-    def kind_in_words(self) -> str:
-        return "project metadata" if self.kind == "project" else self.kind.replace("_", " ")
+        return name if self.kind == "run" else f"{name} ({kind_in_words(self.kind)})"
 
     @property
     def folder(self) -> str:

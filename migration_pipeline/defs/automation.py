@@ -4,22 +4,33 @@ import dagster as dg
 
 from migration_pipeline.defs import partitions, settings
 from migration_pipeline.defs.export import OWNERS
-from migration_pipeline.defs.jobs import PROJECTS_VARIABLE, migrate
+from migration_pipeline.defs.jobs import migrate
 from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.sources.projects import (
+    EXCLUDE_VARIABLE,
+    INCLUDE_VARIABLE,
+    NAMES_VARIABLE,
+    ProjectChoice,
+)
 
 
 @dg.sensor(
     minimum_interval_seconds=3600,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Adds the source's projects as partitions, so that they can be chosen on the page. "
-    f"{PROJECTS_VARIABLE} limits it. A project that is gone at the source stays a partition.",
+    f"{NAMES_VARIABLE}, {INCLUDE_VARIABLE} and {EXCLUDE_VARIABLE} limit it. A project that is "
+    "gone at the source stays a partition.",
     owners=OWNERS,
 )
 def discover_projects(
     context: dg.SensorEvaluationContext, source: SourceResource
 ) -> dg.SensorResult | dg.SkipReason:
-    wanted = settings.names(PROJECTS_VARIABLE)
-    found = [p for p in source.open().list_projects() if not wanted or p in wanted]
+    choice = ProjectChoice(
+        settings.names(NAMES_VARIABLE),
+        settings.text(INCLUDE_VARIABLE),
+        settings.text(EXCLUDE_VARIABLE),
+    )
+    found = choice.of(source.open().list_projects())
     known = set(context.instance.get_dynamic_partitions(str(partitions.projects.name)))
     new = [key for p in found if (key := partitions.project_partition(p)) not in known]
     if not new:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,12 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.archive import layout
-from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive
+from migration_pipeline.archive.archive import KIND_PLURALS, Archive, RunKey
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
+    KINDS,
     MANIFEST_KEY,
+    Kind,
     Manifest,
     read_footer,
 )
@@ -67,12 +70,14 @@ class Examination:
     """What one project's directories hold.
 
     Args:
-        runs: with a part 0; `adopted` of them were written by another tool.
+        runs: with a part 0, of every kind; `adopted` of them were written by another tool.
+        other_kinds: plural of a kind → how many of them are no runs but of that kind.
         findings: (run or part, what is wrong), the first `FINDINGS_KEPT` of `found`.
         manifests: those written last, the newest first, at most `MANIFESTS_KEPT`.
     """
 
     runs: int = 0
+    other_kinds: Counter[str] = field(default_factory=Counter)
     adopted: int = 0
     attributes: int = 0
     rows: int = 0
@@ -112,6 +117,7 @@ class Examination:
 
 @dataclass
 class _Parts:
+    kind: Kind
     directory: Path
     stem: str
     numbers: list[int] = field(default_factory=list)
@@ -127,6 +133,8 @@ def examine(archive: Archive, project: str) -> Examination:
     files_root = archive.files_root(project)
     for parts in _runs_on_disk(archive, project):
         result.runs += 1
+        if parts.kind != "run":
+            result.other_kinds[KIND_PLURALS[parts.kind]] += 1
         result.parquet_bytes += parts.size
         try:
             _examine_run(parts, files_root, result)
@@ -137,7 +145,7 @@ def examine(archive: Archive, project: str) -> Examination:
 
 
 def _runs_on_disk(archive: Archive, project: str) -> Iterator[_Parts]:
-    for kind in ("run", *KIND_DIRECTORIES.values()):
+    for kind in KINDS:
         directory = archive.project_directory(project, kind)
         if not directory.is_dir():
             continue
@@ -145,7 +153,7 @@ def _runs_on_disk(archive: Archive, project: str) -> Iterator[_Parts]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if parsed := layout.parse_part_name(entry.name):
-                    parts = stems.setdefault(parsed[0], _Parts(directory, parsed[0]))
+                    parts = stems.setdefault(parsed[0], _Parts(kind, directory, parsed[0]))
                     parts.numbers.append(parsed[1])
                     parts.size += entry.stat().st_size
         yield from (parts for parts in stems.values() if 0 in parts.numbers)
@@ -159,7 +167,7 @@ def _examine_run(parts: _Parts, files_root: Path, result: Examination) -> None:
         return
     manifest = Manifest.model_validate_json(text)
     result.count(manifest)
-    name = f"{manifest.project}|{manifest.run}"
+    name = str(RunKey(manifest.project, manifest.run, parts.kind))
     if sorted(parts.numbers) != list(range(manifest.parts)):
         result.find(name, f"{manifest.parts} parts are announced, there are {len(parts.numbers)}")
         return

@@ -8,12 +8,12 @@ itself counts as exported only when every chunk did its part.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
@@ -28,6 +28,7 @@ from migration_pipeline.defs.checks import (
     whole_result,
     whole_spec,
 )
+from migration_pipeline.defs.config import MAX_CHUNKS, MIN_CHUNK, ExportConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 from migration_pipeline.errors import (
     ConfigError,
@@ -37,50 +38,18 @@ from migration_pipeline.errors import (
     Terminal,
     UnknownPartitionError,
 )
+from migration_pipeline.mapping.forks import families
 from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
 from migration_pipeline.sources.source import Event, RunRef, Selection
 
 KEY = dg.AssetKey(["neptune", "export"])
 GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
 POOL = "neptune_source"
-MAX_CHUNKS, MIN_CHUNK = 200, 50
 MAX_RETRIES = 2
 """Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
 
 Payload = dict[str, Any]
 """What goes from step to step: plain data, so that any executor can carry it."""
-
-
-class ExportConfig(dg.Config):
-    """Which runs and attributes; everything by default. As neptune-exporter's options."""
-
-    run_regex: str = Field(default="", description="Only runs whose id matches (searched).")
-    run_ids: list[str] = Field(default=[], description="Exactly these runs.")
-    attribute_regex: str = Field(default="", description="Only attributes whose path matches.")
-    attribute_names: list[str] = Field(default=[], description="Exactly these attributes.")
-    classes: list[str] = Field(
-        default=[], description="Only these: parameters, metrics, series, files."
-    )
-    exclude: list[str] = Field(default=[], description="Not these classes.")
-    archived: bool = Field(default=True, description="Archived (trashed) runs as well.")
-    previews: bool = Field(default=False, description="Points marked as previews as well.")
-    chunk_size: int = Field(
-        default=0,
-        ge=0,
-        description=f"Runs a step; 0: {MIN_CHUNK}, or as many as make {MAX_CHUNKS} steps.",
-    )
-
-    def selection(self) -> Selection:
-        return Selection(
-            run_regex=self.run_regex,
-            run_ids=tuple(self.run_ids),
-            attribute_regex=self.attribute_regex,
-            attribute_names=tuple(self.attribute_names),
-            classes=tuple(self.classes),
-            exclude=tuple(self.exclude),
-            archived=self.archived,
-            previews=self.previews,
-        )
 
 
 @dg.op(
@@ -253,25 +222,13 @@ def chunked(runs: Sequence[RunRef], chunk_size: int = 0) -> list[list[RunRef]]:
     """
     size = max(chunk_size or MIN_CHUNK, math.ceil(len(runs) / MAX_CHUNKS))
     chunks: list[list[RunRef]] = []
-    for family in _families(runs):
+    by_key = {run.key: run for run in runs}
+    parents = {run.key: replace(run.key, run=run.parent) if run.parent else None for run in runs}
+    for family in families(by_key, parents):
         if not chunks or len(chunks[-1]) >= size:
             chunks.append([])
-        chunks[-1].extend(family)
+        chunks[-1].extend(by_key[key] for key in family)
     return chunks
-
-
-def _families(runs: Sequence[RunRef]) -> list[list[RunRef]]:
-    """Runs that were forked from one another, in the order of each family's first run."""
-    by_id = {run.key.run: run for run in runs}
-    families: dict[str, list[tuple[int, RunRef]]] = {}
-    for run in runs:
-        seen, ancestor = {run.key.run}, run
-        while ancestor.parent in by_id and ancestor.parent not in seen:
-            seen.add(ancestor.parent)
-            ancestor = by_id[ancestor.parent]
-        families.setdefault(ancestor.key.run, []).append((len(seen), run))
-    by_depth = (sorted(family, key=lambda item: item[0]) for family in families.values())
-    return [[run for _, run in family] for family in by_depth]
 
 
 def raise_failures(
@@ -393,6 +350,7 @@ def _from_plain(project: str, run: Payload) -> RunRef:
 def _totals(found: Examination) -> dict[str, int]:
     return {
         "runs": found.runs,
+        **{f"of them {words}": n for words, n in sorted(found.other_kinds.items())},
         "attributes": found.attributes,
         "rows": found.rows,
         "points": found.points,
@@ -419,6 +377,7 @@ def _runs_table(found: Examination) -> dict[str, dg.MetadataValue]:
         dg.TableRecord(
             {
                 "run": m.run,
+                "kind": m.kind,
                 "sys/id": m.sys_id or "",
                 "forked from": m.parent or "",
                 "attributes": m.attributes,

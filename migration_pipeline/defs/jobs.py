@@ -17,14 +17,21 @@ from pydantic import Field
 
 from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
 from migration_pipeline.defs.checks import HELD
-from migration_pipeline.defs.export import OWNERS, ExportConfig
+from migration_pipeline.defs.config import ExportConfig
+from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, UnknownNameError
-from migration_pipeline.sources.source import Selection, Source
+from migration_pipeline.sources.projects import (
+    EXCLUDE_VARIABLE,
+    INCLUDE_VARIABLE,
+    NAMES_VARIABLE,
+    ProjectChoice,
+    find_projects,
+)
 from migration_pipeline.targets.registry import target_names
 
-TARGETS_VARIABLE, PROJECTS_VARIABLE = "MIGRATION_TARGETS", "NEPTUNE_PROJECT"
+TARGETS_VARIABLE = "MIGRATION_TARGETS"
 PROJECT_JOB = "migrate_project"
 _BOTH = dg.multi_or_in_process_executor
 
@@ -60,9 +67,17 @@ class MigrateConfig(ExportConfig):
     """Which projects, where to, and what of them."""
 
     projects: list[str] = Field(
-        default=settings.names(PROJECTS_VARIABLE),
-        description=f"{PROJECTS_VARIABLE}: workspace/project names; empty: all that the source "
-        "lists.",
+        default=settings.names(NAMES_VARIABLE),
+        description=f"{NAMES_VARIABLE}: workspace/project names; empty: all that the source lists.",
+    )
+    include_projects: str = Field(
+        default=settings.text(INCLUDE_VARIABLE),
+        description=f"{INCLUDE_VARIABLE}: one regular expression, searched in workspace/project: "
+        "only projects in which it is found.",
+    )
+    exclude_projects: str = Field(
+        default=settings.text(EXCLUDE_VARIABLE),
+        description=f"{EXCLUDE_VARIABLE}: the same: not projects in which it is found.",
     )
     targets: list[str] = Field(
         default=settings.names(TARGETS_VARIABLE),
@@ -70,9 +85,12 @@ class MigrateConfig(ExportConfig):
     )
     load: LoadConfig = Field(default=LoadConfig(), description="For every target.")
 
+    def choice(self) -> ProjectChoice:
+        return ProjectChoice(self.projects, self.include_projects, self.exclude_projects)
+
     def ops(self) -> dict[str, Any]:
         """Run config of `migrate_project` below `ops`."""
-        selection = self.model_dump(exclude={"projects", "targets", "load"})
+        selection = self.model_dump(include=set(ExportConfig.model_fields))
         ops = {export.KEY.to_python_identifier(): {"config": selection}}
         for name in self.targets:
             identifier = load.asset_key(name).to_python_identifier()
@@ -180,13 +198,15 @@ def migrate_all(
     """Runs `migrate_project` for each project; nothing is begun unless all names are known.
 
     Raises:
-        UnknownNameError, UnknownProjectError, MissingSettingError: before any work.
+        UnknownNameError, UnknownProjectError, MissingSettingError, InvalidRegexError: before any
+            work.
     """
     targets = checked_targets(config.targets)
     context.instance.add_run_tags(context.run_id, {liveness.TAG: liveness.this_process()})
     if dead := liveness.close_dead_runs(context.instance):
         context.log.info(f"{dead} run(s) of an earlier start had died; they are closed now")
-    projects = known_projects(source.open(), config.projects, config.selection())
+    choice, selection = config.choice(), config.selection()
+    projects = find_projects(source.open(), choice, selection)
     keys = [partitions.project_partition(project) for project in projects]
     records.add_partitions(context.instance, partitions.projects, keys)
     context.log.info(f"{len(projects)} project(s): {', '.join(projects[:20])}")
@@ -194,21 +214,6 @@ def migrate_all(
         run_project(context.instance, project, targets, run_config, context.run_id)
         for project in projects
     ]
-
-
-def known_projects(source: Source, wanted: Sequence[str], selection: Selection) -> list[str]:
-    """The projects to do; those that were named must exist.
-
-    Raises:
-        UnknownProjectError: one does not.
-    """
-    if not wanted:
-        return source.list_projects()
-    listed = set(source.list_projects())
-    for project in wanted:
-        if project not in listed:  # a public one need not be listed: asking for its runs decides
-            source.list_runs(project, selection)
-    return list(wanted)
 
 
 def run_project(
@@ -284,6 +289,8 @@ def _message(error: Any) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One line that says what happened, and a line for each error."""
+    if not outcomes:
+        return "no project is selected; nothing was done"
     good = sum(o.success for o in outcomes)
     exported = sum(o.exported.get("exported now", 0) for o in outcomes)
     exported += sum(o.exported.get("exported again", 0) for o in outcomes)

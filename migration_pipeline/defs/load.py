@@ -15,8 +15,8 @@ from pydantic import Field
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.defs import export, partitions, records, settings
 from migration_pipeline.defs.checks import HELD, VERDICT_FIGURES, held_result, held_spec
+from migration_pipeline.defs.config import MAX_CHUNKS
 from migration_pipeline.defs.export import (
-    MAX_CHUNKS,
     OWNERS,
     Payload,
     known_project,
@@ -334,6 +334,7 @@ def _row(run: RunLoad) -> dict[str, str | int]:
     assert run.report
     return {
         "run": run.key.run,
+        "kind": run.key.kind,
         "attributes": run.report.attributes,
         "points": run.report.points,
         "files": run.report.files,

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 import dagster as dg
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.manifest import KINDS
 
 projects = dg.DynamicPartitionsDefinition(name="neptune_projects")
 """Key: `project_partition(project)`."""
@@ -26,7 +27,9 @@ MAX_BYTES = 500
 """Of a whole key in UTF-8; PostgreSQL's index refuses somewhat above 2,700."""
 _PROJECT_BYTES = 200
 _CUT = "%~"
-"""Before the digest of a name that was cut. Every other `%` is followed by two hex digits."""
+"""Before the digest of a name that was cut. Every other `%` is followed by two hex digits in upper
+case, or by the name of a kind in lower case."""
+_MARKS = {kind: "" if kind == "run" else f"%{kind}|" for kind in KINDS}
 _PARTIAL_ESCAPE = re.compile(r"%[0-9A-F]?$")
 
 
@@ -36,10 +39,12 @@ def project_partition(project: str) -> str:
 
 
 def run_partition(key: RunKey) -> str:
-    """The partition key of a run: `workspace/project|run id`."""
-    project = project_partition(key.project)
-    room = MAX_BYTES - len(project.encode()) - 1
-    return f"{project}|{_cut(_encode(key.run), key.run, room)}"
+    """The partition key of a run: `workspace/project|run id`.
+
+    Of any other kind of object: `workspace/project|%model|id`, which no run id is encoded as.
+    """
+    before = prefix_of(key.project) + _MARKS[key.kind]
+    return before + _cut(_encode(key.run), key.run, MAX_BYTES - len(before.encode()))
 
 
 def project_of(partition: str) -> str:
@@ -51,13 +56,17 @@ def project_of(partition: str) -> str:
     return _decode(partition.partition("|")[0])
 
 
-def run_of(partition: str) -> str:
-    """The run id of a run's partition key.
+def key_of(partition: str) -> RunKey:
+    """What a run's partition key stands for.
 
     Raises:
-        ValueError: it was cut; then only the record's metadata has it.
+        ValueError: it was cut; then only the record's metadata has the name.
     """
-    return _decode(partition.partition("|")[2])
+    project, _, run = partition.partition("|")
+    for kind, mark in _MARKS.items():
+        if mark and run.startswith(mark):
+            return RunKey(_decode(project), _decode(run.removeprefix(mark)), kind)
+    return RunKey(_decode(project), _decode(run))
 
 
 def prefix_of(project: str) -> str:

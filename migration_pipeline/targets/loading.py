@@ -295,7 +295,7 @@ class _Work:
             tuple(
                 self._ids[child]
                 for child, other in self._listed.items()
-                if other.parent in names and child != key
+                if other.parent in names and child.kind == key.kind and child != key
             ),
         )
         report = self._target.load(scan, self._mapping, kin, self)

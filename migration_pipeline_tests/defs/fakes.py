@@ -36,12 +36,14 @@ class FakeSource:
         projects: project → run ids.
         errors: run id → what its reading fails with, for as many readings as there are entries.
         parents: run id → run id.
+        others: what the projects hold beside their runs.
         during: called before each run is read.
     """
 
     projects: dict[str, list[str]]
     errors: dict[str, list[MigrationError]] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
+    others: list[RunKey] = field(default_factory=list)
     modified: dict[str, datetime] = field(default_factory=dict)
     during: Callable[[str], None] = lambda run: None
     read_runs: list[str] = field(default_factory=list)
@@ -55,14 +57,17 @@ class FakeSource:
         self.listings += 1
         if project not in self.projects:
             raise UnknownProjectError(project)
+        keys = [RunKey(project, run) for run in self.projects[project]]
+        keys += [key for key in self.others if key.project == project]
         return [
             RunRef(
-                RunKey(project, run),
+                key,
                 handle=f"FAKE-{number}",
-                modified=self.modified.get(run, MODIFIED),
-                parent=self.parents.get(run),
+                modified=self.modified.get(key.run, MODIFIED),
+                parent=self.parents.get(key.run) if key.kind == "run" else None,
             )
-            for number, run in enumerate(self.projects[project])
+            for number, key in enumerate(keys)
+            if selection.wants_kind(key.kind)
         ]
 
     def read(self, runs: Sequence[RunRef], selection: Selection, scratch: Path) -> Iterator[Event]:
@@ -76,7 +81,7 @@ class FakeSource:
                 continue
             yield Rows(run, _series(run.key))
             file = scratch / "note.txt"
-            file.write_text(f"note of {run.key.run}")
+            file.write_text(f"note of {run.key}")
             yield DownloadedFile(run, "note", "file", file, ".txt")
             yield RunDone(run)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.manifest import KINDS
 from migration_pipeline.defs import partitions
 from migration_pipeline.errors import SourceUnavailableError
 from migration_pipeline_tests.defs.conftest import Execute
@@ -177,6 +179,73 @@ def test_the_check_names_what_is_not_whole_and_stops_the_run(
         assert not check.passed
         assert check.partition == "ws/alpha"
         assert check.metadata["findings"].value == 1
+
+
+def test_objects_of_one_id_are_exported_and_recorded_apart(
+    migrate_project: Execute, source: FakeSource, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    source.others = [RunKey("ws/alpha", "a-1", kind) for kind in KINDS if kind != "run"]
+    source.parents = {"a-1": "a-4"}
+    assert migrate_project("ws/alpha", chunk_size=1).success
+    assert records_of(instance, RUN) == {
+        *(f"ws/alpha|a-{n}" for n in (1, 2, 3, 4)),
+        *(f"ws/alpha|%{kind}|a-1" for kind in ("model", "model_version", "project")),
+    }
+    for kind, mark in (("run", ""), ("model", "%model|"), ("project", "%project|")):
+        assert latest(instance, RUN, f"ws/alpha|{mark}a-1")["kind"] == kind
+    figures = latest(instance, EXPORT, "ws/alpha")
+    assert {name: n for name, n in figures.items() if name.startswith(("runs", "of them"))} == {
+        "runs": 7,
+        "of them models": 1,
+        "of them model versions": 1,
+        "of them project metadata": 1,
+        "runs (table)": figures["runs (table)"],
+    }
+    assert sorted(file.read_text() for file in (tmp_path / "files").rglob("*.txt")) == sorted(
+        f"note of {key}"
+        for key in [*(RunKey("ws/alpha", f"a-{n}") for n in (1, 2, 3, 4)), *source.others]
+    )
+
+    source.read_runs.clear()
+    assert migrate_project("ws/alpha").success
+    assert source.read_runs == []
+
+
+def test_what_fails_is_named_with_its_kind_and_done_the_next_time(
+    migrate_project: Execute, source: FakeSource, instance: dg.DagsterInstance
+) -> None:
+    source.others = [RunKey("ws/alpha", "MOD-1", "model_version")]
+    source.errors["MOD-1"] = [refused("MOD-1")]
+    result = migrate_project("ws/alpha")
+    assert "ws/alpha|MOD-1 (model version)" in failure_of(result)
+    source.read_runs.clear()
+    assert migrate_project("ws/alpha").success
+    assert source.read_runs == ["MOD-1"]
+    assert "ws/alpha|%model_version|MOD-1" in records_of(instance, RUN)
+
+
+def test_kinds_can_be_chosen(
+    migrate_project: Execute, source: FakeSource, instance: dg.DagsterInstance
+) -> None:
+    source.others = [RunKey("ws/alpha", "MOD", "model")]
+    assert migrate_project("ws/alpha", kinds=["model"]).success
+    assert records_of(instance, RUN) == {"ws/alpha|%model|MOD"}
+    assert "there is no kind of object 'modle'" in failure_of(
+        migrate_project("ws/alpha", kinds=["modle"])
+    )
+
+
+def test_the_check_names_what_is_not_whole_with_its_kind(
+    migrate_project: Execute, source: FakeSource, tmp_path: Path
+) -> None:
+    source.others = [RunKey("ws/alpha", "a-1", "model")]
+    migrate_project("ws/alpha")
+    next((tmp_path / "files").rglob("models/*/note-*.txt")).unlink()
+    result = migrate_project("ws/alpha")
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    (finding,) = check.metadata["findings (table)"].records  # type: ignore[union-attr]
+    assert finding.data["where"] == "ws/alpha|a-1 (model)"
 
 
 def test_families_share_a_chunk_parents_first(migrate_project: Execute, source: FakeSource) -> None:

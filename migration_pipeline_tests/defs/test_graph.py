@@ -85,7 +85,7 @@ def default_config_of(job: dg.JobDefinition) -> Any:
 
 def test_definitions_load_without_any_vendor() -> None:
     """Opening the page must not need the packages of targets, nor pay for those of sources."""
-    vendors = ("mlflow", "neptune_query", "wandb", "comet_ml", "matplotlib", "pandas")
+    vendors = ("mlflow", "neptune_query", "neptune", "wandb", "comet_ml", "matplotlib", "pandas")
     code = (
         "import sys, migration_pipeline.definitions\n"
         f"print([name for name in {vendors} if name in sys.modules])"

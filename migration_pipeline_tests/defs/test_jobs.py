@@ -96,6 +96,15 @@ def test_a_wrong_target_in_the_environment_is_named_when_the_definitions_are_mad
     [
         ({"run_regex": "("}, "'(' is not a regular expression"),
         ({"classes": ["metric"]}, "there is no attribute class 'metric'"),
+        ({"kinds": ["runs"]}, "there is no kind of object 'runs'"),
+        (
+            {"include_projects": "("},
+            "MIGRATION_INCLUDE_PROJECTS: '(' is not a regular expression",
+        ),
+        (
+            {"exclude_projects": "*"},
+            "MIGRATION_EXCLUDE_PROJECTS: '*' is not a regular expression",
+        ),
     ],
 )
 def test_a_malformed_selection_fails_before_any_work(

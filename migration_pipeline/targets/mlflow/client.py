@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from migration_pipeline import __version__
 from migration_pipeline.archive import layout
-from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.archive import KIND_PLURALS, RunKey
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping.facts import parse_tags
 from migration_pipeline.mapping.scan import RunScan
@@ -346,16 +346,24 @@ def project_name(project: str, mapping: ProjectMapping) -> str:
 
 
 def experiment_name(key: RunKey, facts: RunFacts, mapping: ProjectMapping) -> str:
-    """`<prefix>/<project>/<sys/name>`, as neptune-exporter names it; without a name the project."""
+    """`<prefix>/<project>/<sys/name>`, as neptune-exporter names it; without a name the project.
+
+    Models, model versions and a project's metadata are runs of their own, in an experiment a kind.
+    """
     name = project_name(key.project, mapping)
-    if facts.experiment:
-        name = f"{name}/{without_nul(facts.experiment)}"
+    group = facts.experiment if key.kind == "run" else KIND_PLURALS[key.kind]
+    if group:
+        name = f"{name}/{without_nul(group)}"
     return _within(name, EXPERIMENT_NAME_MAX_LENGTH)
 
 
 def identity(key: RunKey) -> str:
-    """The value of `neptune.run_key`: `workspace/project|run id`."""
-    text = without_nul(str(key))
+    """The value of `neptune.run_key`: `workspace/project|run id`, or `…|%model|id`.
+
+    `neptune.kind` tells a run from a model if its id should begin with that.
+    """
+    mark = "" if key.kind == "run" else f"%{key.kind}|"
+    text = without_nul(f"{key.project}|{mark}{key.run}")
     return _within(text, CAPABILITIES.tag_max_length or len(text))
 
 
