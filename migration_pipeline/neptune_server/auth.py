@@ -3,7 +3,8 @@
 As the clients have it: `NEPTUNE_API_TOKEN` is base64 JSON with `api_address`, `api_url` and
 `api_key`; it is exchanged for a JWT whose claims `exp`, `azp` and `iss` are all required; near
 its end the client asks `{iss}/protocol/openid-connect/token`. neptune-scale first reads the client
-configuration and the OIDC discovery document.
+configuration and the OIDC discovery document. The 2.x client retries a 401 of
+AUTHORIZATION_TOKEN_EXPIRED at once, with a new token only when the old one's `exp` is near.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _REALM = "/auth/realms/neptune"
 
 
 class Auth:
-    """Issues and checks tokens of one user of one server.
+    """Issues and checks tokens of the users of one server; `user` is whose server it is.
 
     `lifetime` is in seconds; the clients refresh 30 s before the end, so anything up to 30 makes
     them refresh before every request.
@@ -38,14 +39,19 @@ class Auth:
         self.lifetime = lifetime
         self.exchanges = 0
         self.refreshes = 0
-        self._key = secrets.token_hex(16)
+        self._keys: dict[str, str] = {}
         self._secret = secrets.token_hex(32)
         self._generation = 0
 
     @property
     def api_token(self) -> str:
         """What goes into NEPTUNE_API_TOKEN."""
-        content = {"api_address": self.base_url, "api_url": self.base_url, "api_key": self._key}
+        return self.api_token_of(self.user)
+
+    def api_token_of(self, user: str) -> str:
+        """The same for another user."""
+        key = self._keys.setdefault(user, secrets.token_hex(16))
+        content = {"api_address": self.base_url, "api_url": self.base_url, "api_key": key}
         return base64.b64encode(json.dumps(content).encode()).decode()
 
     def expire_tokens(self) -> None:
@@ -53,7 +59,10 @@ class Auth:
         self._generation += 1
 
     def check(self, request: Request) -> None:
-        """ApiError 401 unless the request bears a valid access token."""
+        """ApiError 401 unless the request bears a valid access token.
+
+        Whose it is goes into `request.state.user`.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer":
@@ -63,6 +72,7 @@ class Auth:
                 raise jwt.ExpiredSignatureError("expired")
         except jwt.InvalidTokenError as error:
             raise ApiError(401, "AUTHORIZATION_TOKEN_EXPIRED", str(error)) from error
+        request.state.user = claims["sub"]
 
     def routes(self) -> list[Route]:
         """Token exchange and refresh, client configuration, OIDC discovery."""
@@ -76,14 +86,14 @@ class Auth:
     async def _exchange(self, request: Request) -> Response:
         try:
             content = json.loads(base64.b64decode(request.headers["x-neptune-api-token"]))
-            known = secrets.compare_digest(str(content["api_key"]), self._key)
-        except (KeyError, TypeError, ValueError):
-            known = False
-        if not known:
-            raise ApiError(401, "INVALID_API_TOKEN", "The API token is not known to this server.")
+            given = str(content["api_key"])
+            user = next((u for u, key in self._keys.items() if secrets.compare_digest(given, key)))
+        except (KeyError, TypeError, ValueError, StopIteration) as error:
+            message = "The API token is not known to this server."
+            raise ApiError(401, "INVALID_API_TOKEN", message) from error
         self.exchanges += 1
-        access, refresh = self._pair()
-        return JSONResponse({"accessToken": access, "refreshToken": refresh, "username": self.user})
+        access, refresh = self._pair(user)
+        return JSONResponse({"accessToken": access, "refreshToken": refresh, "username": user})
 
     async def _refresh(self, request: Request) -> Response:
         form = dict(
@@ -96,14 +106,21 @@ class Auth:
         if claims.get("typ") != "Refresh":
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
         self.refreshes += 1
-        access, refresh = self._pair()
-        return JSONResponse({"access_token": access, "refresh_token": refresh})
+        access, refresh = self._pair(claims["sub"])
+        return JSONResponse(
+            {
+                "access_token": access,
+                "refresh_token": refresh,
+                "token_type": "bearer",
+                "expires_in": int(self.lifetime),
+            }
+        )
 
-    def _pair(self) -> tuple[str, str]:
+    def _pair(self, user: str) -> tuple[str, str]:
         common: dict[str, Any] = {
             "azp": CLIENT_ID,
             "iss": self.base_url + _REALM,
-            "sub": self.user,
+            "sub": user,
             "jti": secrets.token_hex(8),
         }
         now = time.time()
@@ -121,6 +138,17 @@ class Auth:
                     "minCompatibleVersion": None,
                     "maxCompatibleVersion": None,
                 },
+                # From here on for 2.x. Sizes are those that its client was written for: parts of
+                # 5 MiB to 1 GiB, not more than 1,000.
+                "multiPartUpload": {
+                    "enabled": True,
+                    "minChunkSize": 5 << 20,
+                    "maxChunkSize": 1 << 30,
+                    "maxChunkCount": 1000,
+                    "maxSinglePartSize": 5 << 20,
+                },
+                "artifacts": {"enabled": True, "apiVersion": 2},
+                "sysNameSetByBackend": False,
                 "security": {
                     "clientId": CLIENT_ID,
                     "openIdDiscovery": f"{self.base_url}{_REALM}/.well-known/openid-configuration",
