@@ -28,13 +28,17 @@ PUNCTUATION = "!\"#$%&'()*+,-.:;<=>?@[\\]^_`{|}~ "
 
 @dataclass(frozen=True)
 class Row:
-    """One row; a file's value is its bytes, a directory's a dict of name → bytes."""
+    """One row; a file's value is its bytes, a directory's a dict of name → bytes.
+
+    A file has the extension of its attribute unless `extension` says another.
+    """
 
     path: str
     type: str
     value: Any
     step: str | None = None
     time: int | None = None
+    extension: str | None = None
 
 
 @dataclass(frozen=True)
@@ -406,4 +410,5 @@ def _file(writer: RunWriter, row: Row, number: int) -> str:
         _fill(staged, row.value)
     else:
         staged.write_bytes(row.value)
-    return writer.add_file(staged, row.path, row.step or "", Path(row.path).suffix)
+    extension = Path(row.path).suffix if row.extension is None else row.extension
+    return writer.add_file(staged, row.path, row.step or "", extension)

@@ -14,6 +14,7 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
 from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.contract.datasets import DATASETS, DataSet, build
+from migration_pipeline_tests.contract.neptune2 import NEPTUNE2_DATASETS
 from migration_pipeline_tests.targets.stores import sqlite_target
 
 TARGETS: dict[str, Callable[[Path], Target]] = {"mlflow": sqlite_target}
@@ -43,7 +44,7 @@ def complaints(results: list[LoadResult]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
+@pytest.mark.parametrize("dataset", [*DATASETS, *NEPTUNE2_DATASETS], ids=lambda d: d.name)
 def test_carries(target: Target, dataset: DataSet, tmp_path: Path) -> None:
     archive = build(tmp_path, dataset)
     results = load_all(target, archive)

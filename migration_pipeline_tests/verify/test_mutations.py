@@ -34,6 +34,7 @@ from migration_pipeline_tests.contract.datasets import (
     floats,
     param,
 )
+from migration_pipeline_tests.contract.neptune2 import artifact, file_set
 from migration_pipeline_tests.targets.stores import sqlite_target
 
 KEY = RunKey(PROJECT, "RUN-1")
@@ -54,6 +55,8 @@ DATA = DataSet(
                 Row("log", "string_series", "line two", "2", START),
                 Row("file.bin", "file", b"0123456789"),
                 Row("images", "file_series", b"one", "1", START),
+                *file_set("set", {"a.txt": b"a"}),
+                *artifact("art", {"b.txt": b"b"}),
             ),
         ),
     ),
@@ -109,7 +112,8 @@ def test_clean(store: Store) -> None:
     verdict = store.verdict()
     assert verdict.findings == []
     assert verdict.equal == len(store.archive.runs(PROJECT)[KEY].sums().attributes)
-    assert (verdict.files, verdict.bytes) == (2, 13)
+    sizes = [f.size for f in store.archive.runs(PROJECT)[KEY].manifest.files]
+    assert (verdict.files, verdict.bytes) == (6, sum(sizes))
 
 
 SQL = {
@@ -246,6 +250,36 @@ FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "lose a file": ("file.bin", Path.unlink, "missing 'file.bin': file with 1 row"),
     "lose a file of a series": ("step_1", Path.unlink, "missing 'images': file_series"),
+    "lose the zip of a file set": (
+        "set.zip",
+        Path.unlink,
+        "differing 'set': 2 rows in the archive, 1 at the target",
+    ),
+    "lose the listing of a file set": (
+        "set.json",
+        Path.unlink,
+        "differing 'set': 2 rows in the archive, 1 at the target",
+    ),
+    "truncate the zip of a file set": (
+        "set.zip",
+        _truncate,
+        "differing 'set': values differ: at its value it is a file of",
+    ),
+    "lose the list of an artifact": (
+        "art.json",
+        Path.unlink,
+        "differing 'art': 2 rows in the archive, 1 at the target",
+    ),
+    "lose the bytes of an artifact": (
+        "art.zip",
+        Path.unlink,
+        "differing 'art': 2 rows in the archive, 1 at the target",
+    ),
+    "the list of an artifact becomes its bytes": (
+        "art.json",
+        lambda p: p.write_bytes(p.with_name("art.zip").read_bytes()),
+        "differing 'art': values differ",
+    ),
     "lose a line": (
         "log.jsonl",
         _without_last_line,
