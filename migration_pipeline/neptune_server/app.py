@@ -9,14 +9,29 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from .auth import Auth
 from .faults import Faults, Traffic
 from .gate import Gate
 from .ingest3 import Ingestion
-from .neptune2 import serving
+from .neptune2 import serving, signals
+from .neptune2.accounts import Accounts
+from .neptune2.artifacts import Artifacts
+from .neptune2.attributes import Attributes
+from .neptune2.downloads import Downloads
+from .neptune2.file_sets import FileSets
+from .neptune2.images import Images
+from .neptune2.management import Management
+from .neptune2.objects import Objects
+from .neptune2.series import SeriesPoints
+from .neptune2.states import Liveness
+from .neptune2.tables import Tables
+from .neptune2.trash import Trash
+from .neptune2.uploads import Uploads
+from .neptune2.writing import Writing
+from .neptune2.zips import Zips
 from .object_stores import ObjectStores
 from .projects3 import Projects
 from .retrieval3 import Retrieval
@@ -34,26 +49,35 @@ def create_app(
     stores: ObjectStores,
     faults: Faults,
     traffic: Traffic,
+    accounts: Accounts,
     protocols: Collection[str] = ("2", "3"),
 ) -> ASGIApp:
     """Everything a client asks for. Handlers run in threads: they compute, they do not wait.
 
     `protocols` says which clients are served; both ask the same addresses about projects.
     """
-    projects = Projects(store)
+    management = Management(store, accounts)
+    projects = Projects(store, management)
     shared: list[tuple[str, str, Handler]] = [
         ("GET", "/api/backend/v1/projects", projects.list),
         ("POST", "/api/backend/v1/projects", projects.create),
         ("GET", "/api/backend/v1/projects/get", projects.get),
     ]
     handlers = shared + (_of_3(store, auth, stores, faults) if "3" in protocols else [])
-    routes = [
+    routes: list[BaseRoute] = [
         Route(path, _guarded(auth, handler), methods=[method]) for method, path, handler in handlers
     ]
     if "2" in protocols:
-        routes += serving.routes(
-            auth, _of_2(store, auth, faults), ("listProjects", "createProject", "getProject")
-        )
+        zips = Zips(store)
+        file_sets = FileSets(store, zips, faults, auth.base_url)
+        handlers_2 = {
+            **_objects_of_2(store, auth, faults),
+            **_of_2(store, management, zips),
+            **file_sets.handlers(),
+        }
+        routes += serving.routes(auth, handlers_2, ("listProjects", "createProject", "getProject"))
+        routes.append(Route("/dl/{id}", _guarded(auth, file_sets.download)))
+        routes.append(signals.route)
     app = Starlette(
         routes=[*routes, *auth.routes(), *stores.routes(), _record(faults, traffic)],
         exception_handlers={ApiError: _as_json},
@@ -61,9 +85,28 @@ def create_app(
     return Gate(app, faults, traffic)
 
 
-def _of_2(store: Store, auth: Auth, faults: Faults) -> dict[str, Handler]:
-    """operationId → what answers it."""
-    return {}
+def _objects_of_2(store: Store, auth: Auth, faults: Faults) -> dict[str, Handler]:
+    """operationId → what answers it: objects, their attributes and tables of them."""
+    liveness = Liveness(store)
+    return {
+        **Objects(store, liveness, auth.user).handlers(),
+        **Attributes(store, liveness).handlers(),
+        **SeriesPoints(store, faults).handlers(),
+        **Tables(store, liveness, faults).handlers(),
+        **Writing(store, liveness).handlers(),
+        **Trash(store).handlers(),
+    }
+
+
+def _of_2(store: Store, management: Management, zips: Zips) -> dict[str, Handler]:
+    """operationId → what answers it: bytes, artifacts and accounts."""
+    return {
+        **Uploads(store).handlers(),
+        **Downloads(store).handlers(),
+        **Images(store, zips).handlers(),
+        **Artifacts(store).handlers(),
+        **management.handlers(),
+    }
 
 
 def _of_3(
@@ -115,6 +158,11 @@ def _guarded(auth: Auth, handler: Handler) -> Callable[[Request], Awaitable[Resp
 def _as_json(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return JSONResponse(
-        {"code": error.status, "errorType": error.error_type, "message": error.message},
+        {
+            "code": error.status,
+            "errorType": error.error_type,
+            "message": error.message,
+            **error.details,
+        },
         status_code=error.status,
     )

@@ -71,11 +71,15 @@ class Limits:
     """Most items in a page, however many the client asked for. None: as asked."""
 
     search: int | None = None
+    """Runs in a page of a table, of either protocol."""
     definitions: int | None = None
     values: int | None = None
     float_points: int | None = None
     series_points: int = 10_000
     """Points in an answer of string, histogram or file series; the real number is unknown."""
+    points_of_one: int = 1_000
+    """Points in a page of a 2.x series: as many as its clients ask for; the real number is
+    unknown."""
     zip_polls: int = 0
     """How often a 2.x client that polls for the zip of a file set is told: not ready."""
 

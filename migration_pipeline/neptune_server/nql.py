@@ -4,8 +4,14 @@
     conjunction := negation ("AND" negation)*
     negation := "NOT" negation | "(" expression ")" | predicate
     predicate := attribute ("EXISTS" | operator value)
-    attribute := "`name`" [":" type] | aggregate "(" attribute ")"
-    operator := == != > >= < <= ["NOT"] "MATCHES" ["NOT"] "CONTAINS"
+    attribute := name [":" type] | aggregate "(" attribute ")"
+    name := "`name`" | bare word
+    operator := = == != > >= < <= ["NOT"] "MATCHES" ["NOT"] "CONTAINS"
+    value := "text" | 'text' | bare word
+
+One language for both protocols: 3.x writes ==, 2.x =, and 2.x names some types otherwise
+(experimentState, integer). Its bare words and single quotes are asserted by the vendor's tests;
+that NOT and MATCHES mean the same in 2.x is assumed.
 
 Semantics that Neptune's own end-to-end tests assert: EXISTS needs the right type; a string series
 compares its last value; a float series the aggregate, by default the last; CONTAINS is a
@@ -14,6 +20,7 @@ histogram and file series cannot be asked for. That != and NOT MATCHES hold for 
 attribute, too, is assumed. A value of another type than the query names counts as absent.
 """
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,14 +43,27 @@ AGGREGATES = {
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<name>`[^`]*`)
-    | (?P<text>"(?:[^"\\]|\\.)*")
-    | (?P<operator>==|!=|>=|<=|>|<|\(|\)|:)
-    | (?P<word>[^\s()`":=!<>]+)
+    | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<operator>==|!=|>=|<=|=|>|<|\(|\)|:)
+    | (?P<word>[^\s()`"':=!<>][^\s()`":=!<>]*)
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_ARCHIVE_TYPES = {wire: name for name, wire in WIRE_TYPES.items()}
-_ORDERED = frozenset({">", ">=", "<", "<="})
+_ARCHIVE_TYPES = {wire: name for name, wire in WIRE_TYPES.items()} | {
+    "integer": "int",
+    "boolean": "bool",
+    "experimentState": "run_state",
+    "artifact": "artifact",
+}
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+_TEXTS = frozenset({"string", "string_series", "run_state", "artifact"})
 _NEVER_ASKED = frozenset({"histogram_series", "file_series"})
 
 
@@ -52,8 +72,11 @@ class NqlError(ValueError):
 
 
 class Token(NamedTuple):
+    """A word of a query; `joined` when nothing stands between it and the one before."""
+
     kind: str
     text: str
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +124,7 @@ def tokens(query: str) -> list[Token]:
         if match is None:
             raise NqlError(f"unexpected character at {at}: {text[at : at + 20]!r}")
         kind = match.lastgroup or ""
-        found.append(Token(kind, match[kind]))
+        found.append(Token(kind, match[kind], joined=match.start(kind) == at))
         at = match.end()
     return found
 
@@ -142,14 +165,14 @@ class _Parser:
             return lambda run: field.value(run) is not None
         negated = self.take("word", "NOT")
         if self.take("word", "MATCHES"):
-            operator = "MATCHES"
+            sign = "MATCHES"
         elif self.take("word", "CONTAINS"):
-            operator = "CONTAINS"
+            sign = "CONTAINS"
         elif not negated:
-            operator = self.expect("operator").text
+            sign = self.expect("operator").text.replace("==", "=")
         else:
             raise NqlError("NOT is followed by MATCHES or CONTAINS")
-        test = _comparison(field, operator, self.value())
+        test = _comparison(field, sign, self.value())
         return (lambda run: not test(run)) if negated else test
 
     def field(self) -> Field:
@@ -170,12 +193,20 @@ class _Parser:
         return Field(name, _ARCHIVE_TYPES[wire])
 
     def value(self) -> str:
+        """A literal; a bare one, such as 2024-01-01T12:00:00Z, goes on to a space or bracket."""
         token = self.next()
         if token.kind == "text":
             return re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
-        if token.kind == "word":
-            return token.text
-        raise NqlError(f"expected a value, found {token.text!r}")
+        if token.kind != "word":
+            raise NqlError(f"expected a value, found {token.text!r}")
+        text = token.text
+        while self.at < len(self.tokens):
+            following = self.tokens[self.at]
+            if not following.joined or following.text in ("(", ")") or following.kind == "text":
+                break
+            text += following.text
+            self.at += 1
+        return text
 
     def next(self) -> Token:
         if self.at == len(self.tokens):
@@ -232,22 +263,31 @@ def _any(parts: list[Predicate]) -> Predicate:
     return test
 
 
-def _comparison(field: Field, operator: str, literal: str) -> Predicate:
-    if operator == "MATCHES":
+def _comparison(field: Field, sign: str, literal: str) -> Predicate:
+    if sign == "MATCHES":
         return _matching(field, literal)
-    if operator == "CONTAINS":
+    if sign == "CONTAINS":
         return lambda run: isinstance(v := field.value(run), str | tuple) and literal in v
-    if operator == "==" and field.type in ("string", "string_series"):
+    if sign not in _OPERATORS:
+        raise NqlError(f"unknown operator {sign!r}")
+    if sign == "=" and field.type in _TEXTS:
         return _Equals(field, literal)
-    if field.type is not None:
-        _literal(field.type, literal)
-    if operator == "==":
-        return lambda run: _compares(field, "==", literal, run)
-    if operator == "!=":
-        return lambda run: not _compares(field, "==", literal, run)
-    if operator in _ORDERED:
-        return lambda run: _compares(field, operator, literal, run)
-    raise NqlError(f"unknown operator {operator!r}")
+    expected = None if field.type is None else _literal(field.type, literal)
+    compare = _OPERATORS[sign]
+
+    def test(run: Run) -> bool:
+        value = field.value(run)
+        if not isinstance(value, str | int | float | tuple):
+            return sign == "!="
+        try:
+            other = _literal(field.typed(run) or "", literal) if expected is None else expected
+        except NqlError:
+            return sign == "!="
+        if isinstance(value, tuple):
+            return (value == (other,)) == (sign == "=") and sign in ("=", "!=")
+        return bool(compare(value, other))
+
+    return test
 
 
 def _matching(field: Field, pattern: str) -> Predicate:
@@ -256,27 +296,6 @@ def _matching(field: Field, pattern: str) -> Predicate:
     except re.error as error:
         raise NqlError(f"bad regular expression {pattern!r}: {error}") from error
     return lambda run: isinstance(v := field.value(run), str) and search(v) is not None
-
-
-def _compares(field: Field, operator: str, literal: str, run: Run) -> bool:
-    value = field.value(run)
-    if value is None:
-        return False
-    try:
-        expected = _literal(field.type or field.typed(run) or "string", literal)
-    except NqlError:
-        return False
-    if isinstance(value, tuple):
-        return operator == "==" and value == (expected,)
-    if operator == "==":
-        return bool(value == expected)
-    if operator == ">":
-        return bool(value > expected)
-    if operator == ">=":
-        return bool(value >= expected)
-    if operator == "<":
-        return bool(value < expected)
-    return bool(value <= expected)
 
 
 def _literal(type_: str, text: str) -> Any:

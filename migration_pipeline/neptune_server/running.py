@@ -19,6 +19,7 @@ import uvicorn
 from .app import create_app
 from .auth import Auth
 from .faults import Fault, Faults, Traffic
+from .neptune2.accounts import Accounts
 from .object_stores import ObjectStores
 from .store import Store
 
@@ -30,7 +31,7 @@ class RunningServer:
 
     `token` goes into NEPTUNE_API_TOKEN. `store` is what it knows; `faults` what it does wrong;
     `auth` issues tokens (`lifetime`, `expire_tokens()`), `object_stores` signed URLs (`provider`,
-    `lifetime`, `expire_urls()`); `traffic` counts.
+    `lifetime`, `expire_urls()`); `accounts` are users and their roles; `traffic` counts.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class RunningServer:
         self.auth = Auth(url)
         self.object_stores = ObjectStores(store, url)
         self.traffic = Traffic()
-        self.app = create_app(store, self.auth, self.object_stores, faults, self.traffic, protocols)
+        self.accounts = Accounts(store, self.auth.user)
+        self.app = create_app(
+            store, self.auth, self.object_stores, faults, self.traffic, self.accounts, protocols
+        )
 
     @property
     def token(self) -> str:
@@ -94,7 +98,8 @@ def uvicorn_server(server: RunningServer) -> uvicorn.Server:
     """h11 and asyncio, whatever else is installed: `gate` cuts connections of these.
 
     Idle connections stay open for long, else a pooled connection that closes in the very moment
-    of a request looks like a fault that nobody asked for.
+    of a request looks like a fault that nobody asked for. Of web sockets, which the 2.x client
+    opens, the implementation is named that does not need the library's older interface.
     """
     config = uvicorn.Config(
         server.app,
@@ -103,7 +108,7 @@ def uvicorn_server(server: RunningServer) -> uvicorn.Server:
         lifespan="off",
         http="h11",
         loop="asyncio",
-        ws="none",
+        ws="websockets-sansio",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )

@@ -35,7 +35,7 @@ class FloatSeries:
     as they are, not copied: whoever hands them over must not change them afterwards.
     """
 
-    __slots__ = ("_aggregates", "_size", "_steps", "_timestamps", "_values", "previews")
+    __slots__ = ("_aggregates", "_size", "_steps", "_timestamps", "_values", "config", "previews")
 
     def __init__(self) -> None:
         self._steps: Floats = np.empty(0, np.float64)
@@ -45,6 +45,8 @@ class FloatSeries:
         self._aggregates: Aggregates | None = None
         self.previews: dict[float, tuple[int, float, float]] = {}
         """step → (timestamp in ms, value, completion from 0 to 1)"""
+        self.config: tuple[float | None, float | None, str | None] | None = None
+        """Lowest and highest value and unit, as a 2.x client says how to draw the series."""
 
     def __len__(self) -> int:
         return self._size

@@ -2,9 +2,9 @@
 
 It is neutral to the protocol: attribute types carry the archive's names, datetimes are
 milliseconds since 1970 (UTC), steps are doubles because that is what every Neptune protocol
-sends. The 3.x endpoints read and write it, and so can any later protocol. Float series are numpy
-arrays with amortized growth, so that one series of 50 million points costs 24 bytes a point and
-a page of it is a view.
+sends. The endpoints of both protocols read and write it. Float series are numpy arrays with
+amortized growth, so that one series of 50 million points costs 24 bytes a point and a page of it
+is a view.
 """
 
 import re
@@ -98,7 +98,11 @@ class Attribute:
 
 @dataclass(eq=False)
 class Run:
-    """A run. Its `sys_id` and `run_id` address it even when no attribute says them."""
+    """A run, model, model version or project as a holder of attributes; `kind` says which.
+
+    Its `sys_id` and `run_id` address it even when no attribute says them. 2.x has no run id but
+    the custom one: there `run_id` is that or the `sys_id`.
+    """
 
     project: "Project"
     run_id: str
@@ -110,16 +114,20 @@ class Run:
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def lookup(self, path: str) -> Attribute | None:
-        """The attribute; for the two names that address a run, what it is addressed by.
+        """The attribute; for names that every run can be searched by, what holds without one.
 
         Only searching asks so: a run from an archive without `sys/id` must be found by one, yet
-        has no such attribute to export.
+        has no such attribute to export. The 2.x clients ask for runs that are not trashed, by
+        default and by name.
         """
         if path == "sys/id":
             return Attribute("string", self.sys_id)
-        if path == "sys/custom_run_id":
+        if path == "sys/custom_run_id" and self.project.version != 2:
             return Attribute("string", self.run_id)
-        return self.attributes.get(path)
+        found = self.attributes.get(path)
+        if found is None and path == "sys/trashed" and self.project.version == 2:
+            return Attribute("bool", False)
+        return found
 
     @property
     def experiment(self) -> str | None:
@@ -135,6 +143,7 @@ class Run:
             self.attributes[path] = Attribute(type_, value)
             if path != "sys/modification_time":
                 self.touch()
+            self.project.store.changes += 1
 
     def set_file(self, path: str, content: bytes, destination: str, mime_type: str) -> FileValue:
         """Store `content` under `destination` and let the attribute `path` refer to it."""
@@ -199,28 +208,35 @@ class Run:
         if old is not None:
             now = max(now, old.value + 1)
         self.attributes["sys/modification_time"] = Attribute("datetime", now)
+        self.project.store.changes += 1
 
 
 class Project:
     """What `workspace/name` holds, in the order of creation; iterating gives its runs alone.
 
-    `version` is 2 or 3: which clients it was made for. `artifacts` are lists of files by their
-    hash, None while their metadata has not arrived.
+    `version` is 2 or 3: which clients it was made for. `visibility` is priv, pub or workspace.
+    `runs` are objects of every kind by `sys_id`, `metadata` is the one that is the project itself.
+    `artifacts` are lists of files by their hash, None while their metadata has not arrived.
     """
 
     def __init__(
         self, store: "Store", identifier: str, key: str | None = None, version: int = 3
     ) -> None:
-        self.version = version
-        self.artifacts: dict[str, tuple[ArtifactFile, ...] | None] = {}
         self.store = store
+        self.version = version
+        self.created = store.clock()
+        self.visibility = "priv"
+        self.description = ""
+        self.artifacts: dict[str, tuple[ArtifactFile, ...] | None] = {}
         self.identifier = identifier
         self.workspace, self.name = identifier.split("/", 1)
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_URL, identifier))
         self.key = key or (re.sub(r"[^A-Z0-9]", "", self.name.upper())[:5] or "RUN")
         self.runs: dict[str, Run] = {}
+        self.metadata: Run | None = None
         self._by_run_id: dict[str, Run] = {}
         self._last_number = 0
+        self._last_versions: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Run]:
         return (run for run in self.runs.values() if run.kind == "run")
@@ -230,19 +246,41 @@ class Project:
         return self._by_run_id.get(identifier)
 
     def add(self, run: Run) -> Run:
-        """Register a run made elsewhere under its ids. ValueError when its `sys_id` is taken."""
+        """Register an object made elsewhere under its ids.
+
+        ValueError when its `sys_id` is taken.
+        """
         if run.sys_id in self.runs:
             raise ValueError(f"{self.identifier} already has a run {run.sys_id}")
         self.runs[run.sys_id] = run
-        self._by_run_id.setdefault(run.run_id, run)
-        number = re.fullmatch(rf"{re.escape(self.key)}-(\d+)", run.sys_id)
-        if number:
-            self._last_number = max(self._last_number, int(number[1]))
+        self.store.by_uuid[run.uuid] = run
+        self.store.changes += 1
+        if run.kind == "project":
+            self.metadata = run
+        stem, _, number = run.sys_id.rpartition("-")
+        if run.kind == "run":
+            self._by_run_id.setdefault(run.run_id, run)
+            if stem == self.key and number.isdecimal():
+                self._last_number = max(self._last_number, int(number))
+        elif run.kind == "model_version" and number.isdecimal():
+            self._last_versions[stem] = max(self._last_versions.get(stem, 0), int(number))
         return run
+
+    def remove(self, run: Run) -> None:
+        """Forget an object for good. Its number is not given again."""
+        del self.runs[run.sys_id]
+        self.store.by_uuid.pop(run.uuid, None)
+        self.store.changes += 1
+        if self._by_run_id.get(run.run_id) is run:
+            del self._by_run_id[run.run_id]
 
     def next_sys_id(self) -> str:
         """KEY-n with the next free n."""
         return f"{self.key}-{self._last_number + 1}"
+
+    def next_version_id(self, model: Run) -> str:
+        """KEY-MODELKEY-n with the next free n of the model."""
+        return f"{model.sys_id}-{self._last_versions.get(model.sys_id, 0) + 1}"
 
     def create_run(
         self,
@@ -319,11 +357,15 @@ class Store:
 
     `create_missing_projects` lets a script write to a project nobody created; a real server
     answers PROJECT_NOT_FOUND. Without a `model_registry` the 2.x protocol has no models.
+    `changes` grows with every change, so that what was computed from the store can be kept until
+    then.
     """
 
     def __init__(self, *, create_missing_projects: bool = True) -> None:
         self.lock = threading.RLock()
         self.projects: dict[str, Project] = {}
+        self.by_uuid: dict[str, Run] = {}
+        self.changes = 0
         self.blobs = BlobFiles()
         self.create_missing_projects = create_missing_projects
         self.model_registry = True
@@ -345,7 +387,8 @@ class Store:
         project = self.projects.get("/".join(parts[:2]))
         if project is None or len(parts) < 3:
             return None
-        return project.find(parts[2]) if custom else project.runs.get(parts[2])
+        found = project.find(parts[2]) if custom else project.runs.get(parts[2])
+        return found if found is not None and found.kind == "run" else None
 
 
 def _marked_head(run: Run) -> bool:

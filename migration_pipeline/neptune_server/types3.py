@@ -27,17 +27,22 @@ WIRE_TYPES = {
     "histogram_series": "histogramSeries",
     "file_series": "fileRefSeries",
 }
-"""Archive's name → 3.x name. What 3.x does not have (artifact, file_set) is not served."""
+"""Archive's name → 3.x name. What 3.x does not have is not served: artifact, file_set, and 2.x's
+references to git, notebooks and the run's state."""
 
 
 class ApiError(Exception):
-    """An answer other than 200: HTTP status, Neptune's errorType and a message."""
+    """An answer other than 200: HTTP status, Neptune's errorType and a message.
 
-    def __init__(self, status: int, error_type: str, message: str) -> None:
+    `details` are further fields of the answer, which some of the clients' errors show.
+    """
+
+    def __init__(self, status: int, error_type: str, message: str, **details: Any) -> None:
         super().__init__(message)
         self.status = status
         self.error_type = error_type
         self.message = message
+        self.details = details
 
 
 def access_denied(project: str) -> ApiError:

@@ -265,6 +265,21 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "getImageSeriesValue", "GET", f"{_ATTRIBUTES}/series/image/single", f"{_EA} index:integer"
     ),
+    # minfx.neptune_v2 alone knows these two.
+    Operation(
+        "getFileSeriesValues",
+        "GET",
+        f"{_ATTRIBUTES}/series/file",
+        f"{_EA} {_PAGE}",
+        "Points",
+    ),
+    Operation(
+        "getHtmlSeriesValues",
+        "GET",
+        f"{_ATTRIBUTES}/series/html",
+        f"{_EA} {_PAGE}",
+        "Points",
+    ),
     Operation("getImageSeriesValuesZip", "GET", f"{_ATTRIBUTES}/imageSeries/zip", _EA),
     # Bytes out.
     Operation("downloadAttribute", "GET", f"{_ATTRIBUTES}/download", f"{_EA} path"),
