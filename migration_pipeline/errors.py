@@ -134,6 +134,37 @@ class UnknownProjectError(Terminal, SourceError):
         )
 
 
+class WrongProtocolError(Terminal, SourceError):
+    """A project or a server of the other Neptune protocol than the source's."""
+
+    def __init__(self, what: str, source: str) -> None:
+        self.source = source
+        super().__init__(
+            what,
+            f"Set MIGRATION_SOURCE={source}, or the field of the same meaning in the run config.",
+        )
+
+
+class InvalidQueryError(Terminal, SourceError):
+    """The server does not understand a query that it was given."""
+
+    def __init__(self, setting: str, query: str, said: str) -> None:
+        super().__init__(
+            f"{setting}: the server does not understand {query!r}: {said}",
+            "Correct the query; it is the server's own language (NQL).",
+        )
+
+
+class RunGoneError(Terminal, SourceError):
+    """A run that was listed does not exist any more."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(
+            f"{run} is not on the server any more: it was deleted after it was listed",
+            "Nothing is to be done; the next export does not list it.",
+        )
+
+
 class MissingFilesError(Terminal, SourceError):
     """Files that a run names are not in the server's storage."""
 

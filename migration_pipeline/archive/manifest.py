@@ -39,13 +39,17 @@ class TypeCount(BaseModel):
 
 
 class FileEntry(BaseModel):
-    """One file of a run: path below the project's files directory, bytes, blake2b hex."""
+    """One file of a run: path below the project's files directory, bytes, blake2b hex.
+
+    `name` is what the source called it, where it did and the path does not say.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     path: str
     size: int
     digest: str
+    name: str | None = None
 
 
 class Manifest(BaseModel):

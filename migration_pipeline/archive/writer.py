@@ -67,6 +67,7 @@ class RunWriter:
         self.sums = RunSums(self._info_of)
         self.files: dict[str, FileInfo] = {}
         self._waiting: dict[str, Path] = {}
+        self._names: dict[str, str | None] = {}
         self._files_root = archive.files_root(key.project)
         self._directory = archive.project_directory(key.project, key.kind)
         self._stem = layout.name_on_disk(key.run)
@@ -111,9 +112,17 @@ class RunWriter:
         """Where to download a file to before `add_file`; on the same file system."""
         return self._staging / name
 
-    def add_file(self, staged: Path, attribute: str, step: str = "", extension: str = "") -> str:
+    def add_file(
+        self,
+        staged: Path,
+        attribute: str,
+        step: str = "",
+        extension: str = "",
+        name: str | None = None,
+    ) -> str:
         """Takes a downloaded file; returns what goes into file_value.path.
 
+        `name` is what the source calls it, for the manifest.
         Thread-safe. The bytes are synced here; the file has its place only after `commit`, so that
         another writer of the run can neither remove nor be robbed of it.
         """
@@ -124,6 +133,7 @@ class RunWriter:
             sync(staged)
             os.replace(staged, waiting)
         self._waiting[path] = waiting
+        self._names[path] = name
         self.files[path] = info
         return path
 
@@ -153,7 +163,9 @@ class RunWriter:
                     "rows": self.sums.rows,
                     "types": count_types(self.sums),
                     "files": [
-                        FileEntry(path=path, size=info.size, digest=info.digest)
+                        FileEntry(
+                            path=path, size=info.size, digest=info.digest, name=self._names[path]
+                        )
                         for path, info in sorted(self.files.items())
                     ],
                     "digest": self.sums.digest(),

@@ -202,7 +202,7 @@ class _OpenRun:
     def add_file(self, event: DownloadedFile) -> int:
         """Takes a file and keeps its row; returns its bytes."""
         step = "" if event.step is None else f"{event.step // 10**6}.{event.step % 10**6:06d}"
-        path = self.writer.add_file(event.path, event.attribute, step, event.extension)
+        path = self.writer.add_file(event.path, event.attribute, step, event.extension, event.name)
         self._file_rows.append(
             {
                 "path": event.attribute,
@@ -219,7 +219,7 @@ class _OpenRun:
     def commit(self, event: RunDone, selection: Selection) -> Manifest:
         self._write_file_rows()
         return self.writer.commit(
-            sys_id=event.run.handle,
+            sys_id=event.sys_id or event.run.handle,
             parent=event.parent or event.run.parent,
             modified=event.run.modified,
             missing_files=event.missing_files,

@@ -42,7 +42,8 @@ class SourceSettings:
 
 
 def _neptune3(settings: SourceSettings) -> Source:
-    from migration_pipeline.sources.neptune3.config import Neptune3Config, server_address
+    from migration_pipeline.sources.neptune import server_address
+    from migration_pipeline.sources.neptune3.config import Neptune3Config
     from migration_pipeline.sources.neptune3.source import Neptune3Source
 
     token = settings.token()

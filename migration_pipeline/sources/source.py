@@ -113,7 +113,7 @@ class RunRef:
 
     Args:
         key: project, run id and kind.
-        handle: how the server addresses it (3.x: sys/id).
+        handle: how the server addresses it (3.x: sys/id, 2.x: a UUID).
         modified: changes when the run does; None where the source cannot tell.
         parent: run id that it was forked from, where the listing says so.
     """
@@ -136,7 +136,8 @@ class Rows:
 class DownloadedFile:
     """A file of a run, downloaded to `path`, which now belongs to whoever takes the event.
 
-    `step` is int64 millionths and None for a single file; `timestamp` ms since 1970.
+    `step` is int64 millionths and None for a single file; `timestamp` ms since 1970; `name` what
+    the server calls the file, where it does.
     """
 
     run: RunRef
@@ -146,14 +147,16 @@ class DownloadedFile:
     extension: str
     step: int | None = None
     timestamp: int | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
 class RunDone:
-    """Everything of this run was yielded."""
+    """Everything of this run was yielded. `sys_id` is its handle where that says nothing else."""
 
     run: RunRef
     parent: str | None = None
+    sys_id: str | None = None
     missing_files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

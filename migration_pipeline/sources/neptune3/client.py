@@ -10,13 +10,10 @@ Endpoints and their behaviour: what neptune-query 1.14.1 does and what its end-t
 
 from __future__ import annotations
 
-import email.utils
 import gc
 import json
 import threading
-import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -67,46 +64,17 @@ from migration_pipeline.errors import (
     SourceUnavailableError,
     UnknownProjectError,
 )
-from migration_pipeline.sources.neptune3.config import (
+from migration_pipeline.sources.neptune import (
     TOKEN_VARIABLE,
-    Neptune3Config,
+    check_version,
+    list_projects,
+    not_a_server,
     server_address,
 )
+from migration_pipeline.sources.neptune3.config import Neptune3Config
+from migration_pipeline.sources.patience import Gate
 
-
-class Gate:
-    """Holds every thread's next request while a Retry-After runs."""
-
-    def __init__(self) -> None:
-        self._open_at = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self, _request: httpx.Request) -> None:
-        while (left := self._open_at - time.monotonic()) > 0:
-            time.sleep(left)
-
-    def note(self, response: httpx.Response) -> None:
-        """Closes the gate for a Retry-After; a date in it becomes seconds, which is all that
-        neptune-query reads."""
-        if (header := response.headers.get("retry-after")) is None:
-            return
-        seconds = _retry_after_seconds(header)
-        response.headers["retry-after"] = str(seconds)
-        with self._lock:
-            self._open_at = max(self._open_at, time.monotonic() + seconds)
-
-
-def _retry_after_seconds(header: str) -> float:
-    """RFC 9110: a number of seconds, or a date."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        until = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return 1.0
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+_PROJECTS = "/api/backend/v1/projects"
 
 
 class Neptune3Client:
@@ -130,7 +98,7 @@ class Neptune3Client:
             self._client.get_httpx_client(),
             self._client.get_token_refreshing_client().get_httpx_client(),
         ):
-            http.event_hooks = {"request": [self._gate.wait], "response": [self._gate.note]}
+            hold_back(http, self._gate)
 
     def search(self, project: str, body: dict[str, Any]) -> ProtoLeaderboardEntriesSearchResultDTO:
         """One page of runs."""
@@ -209,14 +177,34 @@ class Neptune3Client:
         ]
 
     def list_projects(self) -> list[str]:
-        """`workspace/project` of all projects that the token can read, as neptune-scale asks."""
+        """`workspace/project` of all 3.x projects that the token can read."""
+
+        def page(offset: int, limit: int) -> Mapping[str, Any]:
+            asked = {"userRelation": "viewerOrHigher", "sortBy": "lastViewed"}
+            return self._get(_PROJECTS, asked | {"offset": offset, "limit": limit})
+
+        return list_projects(page, 3, self.address)
+
+    def check_project(self, project: str) -> None:
+        """Refuses a project of Neptune 2.x.
+
+        Raises:
+            WrongProtocolError: it is one.
+        """
+        try:
+            found = self._get(f"{_PROJECTS}/get", {"projectIdentifier": project})
+        except SourceRefusedError as error:
+            if isinstance(error, CredentialsRefusedError):
+                raise
+            return  # unknown, or a server that does not tell: asking for its runs decides
+        version = found.get("version")
+        check_version(project, version if isinstance(version, int) else None, 3, self.address)
+
+    def _get(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """JSON from the part of the server that neptune-query has no functions for."""
 
         def get() -> Response[Any]:
-            http = self._client.get_httpx_client()
-            answer = http.get(
-                "/api/backend/v1/projects",
-                params={"userRelation": "viewerOrHigher", "sortBy": "lastViewed"},
-            )
+            answer = self._client.get_httpx_client().get(path, params=parameters)
             return Response(
                 status_code=HTTPStatus(answer.status_code),
                 content=answer.content,
@@ -227,14 +215,12 @@ class Neptune3Client:
 
         response = self._guard(lambda: self._retried(get)(), "")
         try:
-            entries = json.loads(response.content)["entries"]
-            return sorted(f"{e['organizationName']}/{e['name']}" for e in entries)
-        except (ValueError, KeyError, TypeError) as error:
-            raise IncompleteAnswerError(
-                f"{self.address} answered the list of projects with something else "
-                f"({response.content[:80]!r})",
-                "Is this address a Neptune server?",
-            ) from error
+            answer = json.loads(response.content)
+        except ValueError as error:
+            raise not_a_server(self.address, path, response.content) from error
+        if not isinstance(answer, dict):
+            raise not_a_server(self.address, path, answer)
+        return answer
 
     def _call(self, function: Callable[..., Any], project: str, **arguments: Any) -> Any:
         retried = self._retried(with_neptune_client_metadata(function))
@@ -309,6 +295,18 @@ class Neptune3Client:
             raise IncompleteAnswerError(
                 f"{self.address} answered with something that is not {message.__name__}: {error}"
             ) from error
+
+
+def hold_back(http: httpx.Client, gate: Gate) -> None:
+    """Lets every request of a client pass the gate; a date in a Retry-After becomes seconds,
+    which is all that neptune-query reads."""
+
+    def note(response: httpx.Response) -> None:
+        seconds = gate.note(response.headers.get("retry-after"))
+        if seconds is not None:
+            response.headers["retry-after"] = str(seconds)
+
+    http.event_hooks = {"request": [lambda _: gate.wait()], "response": [note]}
 
 
 def _said(error: Exception) -> str:

@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.errors import IncompleteAnswerError
+from migration_pipeline.errors import (
+    ConfigError,
+    CredentialsRefusedError,
+    IncompleteAnswerError,
+    InvalidQueryError,
+    SourceRefusedError,
+)
 from migration_pipeline.sources.neptune3.client import Neptune3Client
 from migration_pipeline.sources.source import RunRef, Selection
 
@@ -30,13 +36,36 @@ def list_runs(client: Neptune3Client, project: str, selection: Selection) -> lis
     """The selected runs, by sys/id. Run ids are sys/custom_run_id, or sys/id where there is none.
 
     Exact ids are asked for by name; a regular expression is applied here, so that it means the same
-    on every server.
+    on every server. What `runs_query` says is the server's to evaluate.
+
+    Raises:
+        WrongProtocolError: the project is of Neptune 2.x.
+        InvalidQueryError: the server does not understand `runs_query`.
+        ConfigError: `models_query` is given.
     """
+    if selection.models_query:
+        raise ConfigError(
+            "models_query is set, and Neptune 3.x has no models",
+            "Unset it; runs_query holds for the runs.",
+        )
+    client.check_project(project)
+    if not selection.wants_kind("run"):
+        log.warning("project %s is of Neptune 3.x, which has no objects but runs", project)
+        return []
+    try:
+        return _list_runs(client, project, selection)
+    except SourceRefusedError as error:
+        if not selection.runs_query or isinstance(error, CredentialsRefusedError):
+            raise
+        raise InvalidQueryError("runs_query", selection.runs_query, error.what) from error
+
+
+def _list_runs(client: Neptune3Client, project: str, selection: Selection) -> list[RunRef]:
     ids = selection.run_ids
     if ids:
-        entries = _named(client, project, "sys/custom_run_id", ids)
+        entries = _named(client, project, "sys/custom_run_id", ids, selection.runs_query)
     else:
-        entries = _search(client, project, "")
+        entries = _search(client, project, selection.runs_query)
     refs = [_ref(project, entry) for _, entry in sorted(entries.items())]
     by_sys_id = {ref.handle: ref.key.run for ref in refs}
     if ids and (parents := {ref.parent for ref in refs if ref.parent} - by_sys_id.keys()):
@@ -53,16 +82,20 @@ def list_runs(client: Neptune3Client, project: str, selection: Selection) -> lis
 
 
 def _named(
-    client: Neptune3Client, project: str, attribute: str, names: Sequence[str]
+    client: Neptune3Client,
+    project: str,
+    attribute: str,
+    names: Sequence[str],
+    also: str = "",
 ) -> dict[str, dict[str, Any]]:
-    """The runs whose `attribute` is one of these names."""
+    """The runs whose `attribute` is one of these names, and for which `also` holds."""
     found: dict[str, dict[str, Any]] = {}
     for start in range(0, len(names), _IDS_PER_QUERY):
         query = " OR ".join(
             f'(`{attribute}`:string == "{_escaped(name)}")'
             for name in names[start : start + _IDS_PER_QUERY]
         )
-        found |= _search(client, project, query)
+        found |= _search(client, project, f"({query}) AND ({also})" if also else query)
     return found
 
 

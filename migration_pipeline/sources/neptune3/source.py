@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,13 @@ from pathlib import Path
 from migration_pipeline.sources.neptune3 import listing
 from migration_pipeline.sources.neptune3.client import Neptune3Client
 from migration_pipeline.sources.neptune3.config import Neptune3Config
-from migration_pipeline.sources.neptune3.reading import Reading
+from migration_pipeline.sources.neptune3.files import Downloader
+from migration_pipeline.sources.neptune3.tasks import Reader, Values
+from migration_pipeline.sources.reading import Reading
 from migration_pipeline.sources.source import Event, RunRef, Selection
+
+GROUP_RUNS = 100
+"""Runs whose values are asked for together."""
 
 
 class Neptune3Source:
@@ -32,12 +38,14 @@ class Neptune3Source:
         return listing.list_runs(self.client, project, selection)
 
     def read(self, runs: Sequence[RunRef], selection: Selection, scratch: Path) -> Iterator[Event]:
-        with Reading(
-            self.client,
-            runs,
-            selection,
-            scratch,
-            self.config.workers,
-            self.config.accept_missing_files,
-        ) as reading:
-            yield from reading.events()
+        with contextlib.closing(Downloader(self.client, scratch)) as downloader:
+            reader = Reader(self.client, selection, downloader)
+            with Reading(
+                runs,
+                GROUP_RUNS,
+                2 * GROUP_RUNS,
+                lambda group: Values(reader, group),
+                self.config.workers,
+                self.config.accept_missing_files,
+            ) as reading:
+                yield from reading.events()

@@ -25,7 +25,8 @@ from migration_pipeline.errors import (
 from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.store import Store
-from migration_pipeline.sources.neptune3 import reading
+from migration_pipeline.sources.neptune3 import source as neptune3_source
+from migration_pipeline.sources.neptune3 import tasks
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
 from migration_pipeline.sources.source import Selection
@@ -73,8 +74,8 @@ def test_a_third_of_all_answers_asks_to_wait(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Everything arrives, and no request is sent while the server has asked for silence."""
-    monkeypatch.setattr(reading, "GROUP_RUNS", 2)
-    monkeypatch.setattr(reading, "FILES_PER_REQUEST", 1)
+    monkeypatch.setattr(neptune3_source, "GROUP_RUNS", 2)
+    monkeypatch.setattr(tasks, "FILES_PER_REQUEST", 1)
     runs = fill(server.store, 16)
     server.faults.in_flight = 0.1  # what was on its way already, on a machine with much else to do
     server.faults.unavailable(429, retry_after=0.25, probability=0.15)
@@ -324,7 +325,7 @@ def test_the_token_is_in_no_message_and_no_log(
     caplog: pytest.LogCaptureFixture,
     case: str,
 ) -> None:
-    server.auth._key = CANARY
+    server.auth._keys[server.auth.user] = CANARY
     fill(server.store, 2)
     token = token_with(server, "not-" + CANARY if case == "refused" else CANARY)
     faults = {

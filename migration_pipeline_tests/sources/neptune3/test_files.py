@@ -11,7 +11,7 @@ from migration_pipeline.errors import MissingFilesError, SourceUnavailableError
 from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.running import RunningServer
 from migration_pipeline.neptune_server.store import Project, Run
-from migration_pipeline.sources.neptune3 import files
+from migration_pipeline.sources import fetching
 from migration_pipeline_tests.sources.serving import (
     NOON,
     PROJECT,
@@ -176,7 +176,7 @@ def test_a_download_that_goes_wrong_is_repeated(exported: Exported, run: Run, fa
 def test_a_store_that_never_answers_well_fails_the_run_by_name(
     exported: Exported, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_ATTEMPTS", 2)
+    monkeypatch.setattr(fetching, "ATTEMPTS", 2)
     project.create_run("bad").set_file("model", b"m", "bad/m", "")
     add_points(project.create_run("good"), "loss", [0.0])
     exported.server.faults.add(Fault("/storage/", status=500))

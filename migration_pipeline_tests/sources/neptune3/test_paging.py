@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migration_pipeline.neptune_server.store import HistogramValue, Project
-from migration_pipeline.sources.neptune3 import reading, series, values
+from migration_pipeline.sources.neptune3 import series, source, tasks, values
 from migration_pipeline.sources.source import Selection
 from migration_pipeline_tests.sources.serving import NOON, Exported, add_points, points_of
 
@@ -74,10 +74,10 @@ def test_pages_smaller_than_asked_for(exported: Exported, limits: dict[str, int]
 def test_pages_of_our_own(exported: Exported, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(series, "POINTS_PER_REQUEST", size)
     monkeypatch.setattr(values, "PAGE_VALUES", size)
-    monkeypatch.setattr(reading, "FLOAT_SERIES_PER_REQUEST", 4)
-    monkeypatch.setattr(reading, "OTHER_SERIES_PER_REQUEST", 3)
-    monkeypatch.setattr(reading, "FILES_PER_REQUEST", 2)
-    monkeypatch.setattr(reading, "GROUP_RUNS", 2)
+    monkeypatch.setattr(tasks, "FLOAT_SERIES_PER_REQUEST", 4)
+    monkeypatch.setattr(tasks, "OTHER_SERIES_PER_REQUEST", 3)
+    monkeypatch.setattr(tasks, "FILES_PER_REQUEST", 2)
+    monkeypatch.setattr(source, "GROUP_RUNS", 2)
     exported.export_all()
     assert_complete(exported)
 
@@ -121,6 +121,7 @@ def test_requests_for_a_whole_project_are_few(exported: Exported) -> None:
     downloads = asked.pop("GET /storage/gcp")
     assert downloads == 2 * 8
     assert asked == {
+        "projects/get": 1,
         "proto/leaderboard/entries/search": 1,
         "proto/leaderboard/attributes/query": 1,
         "proto/attributes/series/float": 1,

@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from migration_pipeline.errors import InvalidTokenError, MissingSettingError, UnknownNameError
-from migration_pipeline.sources.neptune3.config import Neptune3Config, server_address
+from migration_pipeline.sources.neptune import server_address
+from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.registry import SourceSettings, make_source
 
 CANARY = "canary-3f9a"
