@@ -17,15 +17,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+_SERIES = r"/attributes/(series|floatSeries|stringSeries|imageSeries)"
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request as rules see it. `body` is empty for uploads, which are not read in advance."""
+    """A request as rules see it. `body` is empty for uploads, which are not read in advance.
+
+    `query` has the values of each name in the address, decoded.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
+    query: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Fault:
     Conditions:
         path, method: a regex searched in the path; a method.
         body: whether the request's body is one of those meant.
+        holder: identifiers of which the request must name one as the object that it is about:
+            in the address, as 2.x does, or in the body, as 3.x does for series.
         times: how many requests, then the rule is spent; probability: each with this one.
     What happens, in this order where several are set:
         latency: seconds of waiting.
@@ -47,6 +55,7 @@ class Fault:
     path: str = ""
     method: str | None = None
     body: Callable[[bytes], bool] | None = None
+    holder: frozenset[str] = frozenset()
     times: int | None = None
     probability: float | None = None
     latency: float = 0.0
@@ -63,6 +72,7 @@ class Fault:
             (self.method is None or self.method == request.method)
             and re.search(self.path, request.path) is not None
             and (self.body is None or self.body(request.body))
+            and (not self.holder or _names(request, self.holder))
         )
 
 
@@ -153,13 +163,10 @@ class Faults:
     def refuse_series(self, holders: Iterable[str], status: int = 400) -> Fault:
         """Refuse every request for series that names one of these holder identifiers.
 
-        A holder is `workspace/project/SYS-ID` or `CUSTOM/workspace/project/run id`; both of a run
-        are given by `RunningServer.refuse_series`.
+        A holder is `workspace/project/SYS-ID`, `CUSTOM/workspace/project/run id` (3.x) or a UUID
+        (2.x); all of a run are given by `RunningServer.refuse_series`.
         """
-        refused = frozenset(holders)
-        return self.add(
-            Fault(r"/attributes/series", body=lambda b: _names(b, refused), status=status)
-        )
+        return self.add(Fault(_SERIES, holder=frozenset(holders), status=status))
 
     def clear(self) -> None:
         """Remove all rules and limits; the records stay."""
@@ -253,14 +260,16 @@ def _kind(rule: Fault) -> str:
 
 
 def _digest(request: Incoming) -> bytes:
-    return hashlib.blake2b(
-        f"{request.method} {request.path}".encode() + request.body, digest_size=16
-    ).digest()
+    asked = f"{request.method} {request.path} {sorted(request.query.items())}"
+    return hashlib.blake2b(asked.encode() + request.body, digest_size=16).digest()
 
 
-def _names(body: bytes, holders: frozenset[str]) -> bool:
+def _names(request: Incoming, holders: frozenset[str]) -> bool:
+    named = request.query.get("experimentId") or request.query.get("experimentIdentifier") or ()
+    if not holders.isdisjoint(named):
+        return True
     try:
-        asked = json.loads(body)["requests"]
+        asked = json.loads(request.body)["requests"]
         return any(one["series"]["holder"]["identifier"] in holders for one in asked)
     except (ValueError, KeyError, TypeError):
         return False

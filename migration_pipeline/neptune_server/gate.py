@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,7 +37,8 @@ class Gate:
         if not path.startswith(_UPLOADS):
             body = await _read(receive)
             receive = _replay(body, receive)
-        request = Incoming(scope["method"], path, headers, body)
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        request = Incoming(scope["method"], path, headers, body, query)
         client = _client(scope, headers)
         fault = self.faults.decide(client, request)
         counted = self._counting(send)

@@ -64,11 +64,13 @@ class RunningServer:
         return self.traffic.bytes_sent
 
     def refuse_series(self, project: str, run_id: str, status: int = 400) -> Fault:
-        """Refuse every series request that asks for this run. KeyError when there is none."""
-        run = self.store.projects[project].find(run_id)
-        if run is None:
-            raise KeyError(run_id)
-        holders = [f"{project}/{run.sys_id}", f"CUSTOM/{project}/{run_id}"]
+        """Refuse every series request that asks for this run, by its run id or sys id.
+
+        KeyError when there is none.
+        """
+        found = self.store.projects[project]
+        run = found.find(run_id) or found.runs[run_id]
+        holders = [f"{project}/{run.sys_id}", f"CUSTOM/{project}/{run.run_id}", run.uuid]
         return self.faults.refuse_series(holders, status)
 
 
