@@ -71,7 +71,7 @@ def create_app(
         zips = Zips(store)
         file_sets = FileSets(store, zips, faults, auth.base_url)
         handlers_2 = {
-            **_objects_of_2(store, auth, faults),
+            **_objects_of_2(store, faults),
             **_of_2(store, management, zips),
             **file_sets.handlers(),
         }
@@ -85,11 +85,11 @@ def create_app(
     return Gate(app, faults, traffic)
 
 
-def _objects_of_2(store: Store, auth: Auth, faults: Faults) -> dict[str, Handler]:
+def _objects_of_2(store: Store, faults: Faults) -> dict[str, Handler]:
     """operationId → what answers it: objects, their attributes and tables of them."""
     liveness = Liveness(store)
     return {
-        **Objects(store, liveness, auth.user).handlers(),
+        **Objects(store, liveness).handlers(),
         **Attributes(store, liveness).handlers(),
         **SeriesPoints(store, faults).handlers(),
         **Tables(store, liveness, faults).handlers(),

@@ -13,7 +13,7 @@ import logging
 import mimetypes
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from migration_pipeline.archive.archive import Archive, ArchivedRun
 from migration_pipeline.archive.schema import MICROS, VALUE_COLUMN, micros_from_steps
 
+from .archive_store2 import restore
 from .series import FloatSeries, ObjectSeries
 from .store import (
     OBJECT_SERIES_TYPES,
@@ -43,13 +44,16 @@ def load_archive(store: Store, data: Path, files: Path) -> None:
     Runs are created in the order of `sys/creation_time`. A run is addressed by its `sys/id`, or by
     a free one where it has none or another run has the same; by `sys/custom_run_id`, or its run id
     in the archive. Forks are tied by `sys/forking/parent` (a sys/id or run id) and
-    `sys/forking/step`.
+    `sys/forking/step`. A project of which an object was exported from 2.x is one of 2.x, with its
+    models, model versions and the project itself.
 
     Raises the archive's errors for a part that is damaged.
     """
     archive = Archive(data, files)
     for identifier in archive.projects():
-        loaded = [_load_run(store, found) for found in archive.runs(identifier).values()]
+        runs = archive.runs(identifier).values()
+        store.project(identifier, version=2 if any(map(_is_of_2, runs)) else 3)
+        loaded = [_load_run(store, found) for found in runs]
         loaded.sort(key=_creation_order)
         with store.lock:
             _address(store, identifier, loaded)
@@ -64,15 +68,26 @@ def _load_run(store: Store, found: ArchivedRun) -> Run:
     for attribute in run.attributes.values():
         if isinstance(attribute.value, FloatSeries | ObjectSeries):
             attribute.value.sort()
+    if _is_of_2(found):
+        restore(run, reader.listed)
     return run
 
 
+def _is_of_2(found: ArchivedRun) -> bool:
+    return found.manifest is not None and found.manifest.source == "neptune2"
+
+
 class _Rows:
-    """Puts batches of one run's rows into the run."""
+    """Puts batches of one run's rows into the run.
+
+    `listed` are the file sets and artifacts of 2.x, which have several files: path → type, files.
+    """
 
     def __init__(self, run: Run, found: ArchivedRun) -> None:
         self.run = run
         self.found = found
+        self.listed: dict[str, tuple[str, list[Path]]] = {}
+        self._names = {f.path: f.name or "" for f in found.manifest.files} if found.manifest else {}
 
     def add(self, batch: pa.RecordBatch) -> None:
         columns = {field.name: batch.column(i) for i, field in enumerate(batch.schema)}
@@ -90,6 +105,9 @@ class _Rows:
                 self._add_floats(path, column, rows, steps, times)
             elif type_ in OBJECT_SERIES_TYPES:
                 self._add_objects(path, type_, column, rows, steps, times)
+            elif type_ in ("file_set", "artifact") and _is_of_2(self.found):
+                files = self.listed.setdefault(path, (type_, []))[1]
+                files += [self.found.file(one.path) for one in self._values(type_, column, rows)]
             elif type_ in SCALAR_TYPES:
                 for value in self._values(type_, column, rows):
                     self.run.attributes[path] = Attribute(type_, value)
@@ -152,7 +170,9 @@ class _Rows:
         project = self.run.project
         project.store.blobs.link(project.identifier, path, file)
         size = file.stat().st_size if file.is_file() else 0
-        return FileValue(path, size, mimetypes.guess_type(path)[0] or "application/octet-stream")
+        mime_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        name = self._names.get(path, "")
+        return FileValue(path, size, mime_type, name, PurePosixPath(name).suffix[1:])
 
 
 def _groups(columns: dict[str, pa.Array]) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
@@ -192,16 +212,18 @@ def _address(store: Store, identifier: str, runs: list[Run]) -> None:
     project = store.project(identifier)
     taken = {*project.runs}
     for run in runs:
-        own = _text(run, "sys/id")
+        own = _text(run, "sys/id") or (run.run_id if project.version == 2 else None)
         if own and "/" not in own and own not in taken:
             run.sys_id = own
             taken.add(own)
-            project.key = own.rsplit("-", 1)[0]
+            project.key = own.split("-")[0] if project.version == 2 else own.rsplit("-", 1)[0]
     numbers = itertools.count(1)
     for run in runs:
         while not run.sys_id:
             name = f"{project.key}-{next(numbers)}"
             run.sys_id = "" if name in taken else name
+        if run.kind == "project":
+            run.uuid = project.uuid
     named = {run.run_id: run for run in reversed(runs)}
     named.update((run.sys_id, run) for run in runs)
     for run in runs:

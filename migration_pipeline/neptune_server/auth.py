@@ -70,8 +70,10 @@ class Auth:
             claims = jwt.decode(token, self._secret, algorithms=["HS256"])
             if claims.get("gen") != self._generation:
                 raise jwt.ExpiredSignatureError("expired")
-        except jwt.InvalidTokenError as error:
+        except jwt.ExpiredSignatureError as error:
             raise ApiError(401, "AUTHORIZATION_TOKEN_EXPIRED", str(error)) from error
+        except jwt.InvalidTokenError as error:
+            raise ApiError(401, "UNAUTHORIZED", str(error)) from error
         request.state.user = claims["sub"]
 
     def routes(self) -> list[Route]:

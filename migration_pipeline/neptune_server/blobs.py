@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 
 
@@ -16,17 +17,39 @@ class BlobFiles:
 
     def __init__(self) -> None:
         self._files: dict[tuple[str, str], Path] = {}
+        self._members: dict[tuple[str, str], tuple[Path, str]] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def link(self, project: str, path: str, file: Path) -> None:
         """Let the object be `file`, which may be missing: then downloads answer 404."""
         self._files[project, path] = file
 
+    def link_member(self, project: str, path: str, packed: Path, member: str) -> None:
+        """Let the object be a file within a zip; it is unpacked when somebody asks for it."""
+        self._members[project, path] = (packed, member)
+
     def find(self, project: str, path: str) -> Path | None:
         """The file that holds the object, None when there is none on disk."""
+        if (project, path) in self._members:
+            self._unpack(project, path)
         file = self._files.get((project, path))
         return file if file is not None and file.is_file() else None
+
+    def _unpack(self, project: str, path: str) -> None:
+        with self._lock:
+            if (project, path) not in self._members:  # another request was faster
+                return
+            packed, member = self._members[project, path]
+            part = self.part(f"member\0{project}\0{path}")
+            with (
+                zipfile.ZipFile(packed) as archive,
+                archive.open(member) as source,
+                part.open("wb") as out,
+            ):
+                shutil.copyfileobj(source, out)
+            self.adopt(project, path, part)
+            del self._members[project, path]
 
     def write(self, project: str, path: str, content: bytes) -> None:
         """Store `content`, replacing what was there."""

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,14 @@ class FileValue:
 
 @dataclass(slots=True)
 class FileSetValue:
-    """Files of a set by their path within it, and when each was put there (ms since 1970)."""
+    """Files of a set by their path within it, and when each was put there (ms since 1970).
+
+    `zipped` is the zip that an archive has of just these files.
+    """
 
     files: dict[str, FileValue] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
+    zipped: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ class FileSets:
     def prepare(self, request: Request, _: bytes) -> Response:
         """Ask for a zip of the set as it is now. The answer has an id to poll with, no address."""
         run, path, attribute = find_attribute(self.store, request, "file_set")
-        file = self.zips.make(run.project, attribute.value.files)
+        value = attribute.value
+        file = value.zipped or self.zips.make(run.project, value.files)
         id_ = secrets.token_hex(12)
         name = f"{path.rsplit('/', 1)[-1]}.zip"
         self._requests[id_] = _Request(file, name, self.faults.limits.zip_polls)

@@ -19,12 +19,11 @@ from .states import Liveness
 
 
 class Objects:
-    """One instance per server. `user` owns what is created."""
+    """One instance per server. Who asks for an object is its owner."""
 
-    def __init__(self, store: Store, liveness: Liveness, user: str) -> None:
+    def __init__(self, store: Store, liveness: Liveness) -> None:
         self.store = store
         self.liveness = liveness
-        self.user = user
         self._checkpoints: dict[str, str] = {}
 
     def handlers(self) -> dict[str, Callable[[Request, bytes], Response]]:
@@ -42,26 +41,27 @@ class Objects:
             run = find_object(self.store, request.query_params.get("experimentId", ""))
             return JSONResponse(summary(run))
 
-    def create(self, _: Request, body: bytes) -> Response:
+    def create(self, request: Request, body: bytes) -> Response:
         """A new object; the run that has the custom id already, if there is one.
 
         409 for a model's key that is taken. Without a type it is a run, as clients of the older
         API expect.
         """
-        asked = parsed(body, dict)
+        asked, user = parsed(body, dict), request.state.user
         with self.store.lock:
             project = find_project(self.store, str(asked.get("projectIdentifier")))
             kind = asked.get("type") or "run"
             if kind == "run":
-                run = self._run(project, asked)
+                run = self._run(project, asked, user)
             elif kind in ("model", "modelVersion"):
                 require_models(self.store)
-                run = self._model(project, asked) if kind == "model" else self._version(asked)
+                create = self._model if kind == "model" else self._version
+                run = create(project, asked, user)
             else:
                 raise bad_request(f"Objects of type {kind} are not created")
             return JSONResponse(summary(run))
 
-    def _run(self, project: Project, asked: dict[str, Any]) -> Run:
+    def _run(self, project: Project, asked: dict[str, Any], user: str) -> Run:
         custom_id = asked.get("customId") or None
         found = creation.find_custom(project, custom_id) if custom_id else None
         if found is not None:
@@ -75,23 +75,23 @@ class Objects:
                 "checkpointId": checkpoint,
             }
         return creation.create_run(
-            project, custom_id, owner=self.user, git=asked.get("gitInfo"), notebook=notebook
+            project, custom_id, owner=user, git=asked.get("gitInfo"), notebook=notebook
         )
 
-    def _model(self, project: Project, asked: dict[str, Any]) -> Run:
+    def _model(self, project: Project, asked: dict[str, Any], user: str) -> Run:
         key = str(asked.get("key") or "")
         if f"{project.key}-{key}" in project.runs:
             raise ApiError(409, "MODEL_KEY_CONFLICT", f"{project.identifier} has a model {key}")
         try:
-            return creation.create_model(project, key, owner=self.user)
+            return creation.create_model(project, key, owner=user)
         except ValueError as error:
             raise bad_request(str(error)) from error
 
-    def _version(self, asked: dict[str, Any]) -> Run:
+    def _version(self, project: Project, asked: dict[str, Any], user: str) -> Run:
         model = find_object(self.store, str(asked.get("parentId")))
-        if model.kind != "model":
-            raise bad_request(f"{model.sys_id} is no model")
-        return creation.create_model_version(model, owner=self.user)
+        if model.kind != "model" or model.project is not project:
+            raise bad_request(f"{model.sys_id} is no model of {project.identifier}")
+        return creation.create_model_version(model, owner=user)
 
     def ping(self, request: Request, _: bytes) -> Response:
         """The object's client lives."""
