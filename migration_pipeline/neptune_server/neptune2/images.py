@@ -23,6 +23,7 @@ from migration_pipeline.neptune_server.store import FileValue, Run, Store
 from migration_pipeline.neptune_server.types3 import ApiError
 
 from .finding import find_attribute, number
+from .json_numbers import refuse_late, step_of
 from .storage import UNKNOWN, keep, new_part, send, writable
 from .zips import Zips
 
@@ -159,16 +160,13 @@ def _log(
         late = []
         for entry, file in points:
             last = series.steps[-1] if len(series) else None
-            step = entry.get("step")
-            if step is None:
-                step = 0.0 if last is None else last + 1
+            step = step_of(entry, last)
             if last is not None and step <= last:
                 late.append(step)
                 continue
-            series.append(float(step), int(entry["timestampMilliseconds"]), file)
+            series.append(step, int(entry["timestampMilliseconds"]), file)
         run.touch()
-    if late:
-        raise ValueError(f"Steps of {path} must increase; dropped: {', '.join(map(str, late))}")
+    refuse_late(path, late)
 
 
 def _stored(

@@ -9,8 +9,6 @@ the server writes itself cannot be written.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +23,7 @@ from . import artifacts, file_sets, images
 from .attributes import WIRE_TYPES
 from .creation import STAGES
 from .finding import find_object, parsed
+from .json_numbers import number_from, refuse_late, step_of
 from .states import Liveness
 
 STRING_SETS = frozenset({"sys/tags", "sys/group_tags"})
@@ -46,15 +45,6 @@ _SERVERS_OWN = frozenset(
     )
 )
 _MUST_STAY = _SERVERS_OWN | STRING_SETS | {"sys/state", "sys/stage", "sys/failed"}
-_NOT_IN_JSON = {
-    "NaN": math.nan,
-    "PosInf": math.inf,
-    "Infinity": math.inf,
-    "NegInf": -math.inf,
-    "-Infinity": -math.inf,
-    "NegZero": -0.0,
-}
-"""Texts in place of numbers: those that minfx.neptune_v2 sends, and those that we answer with."""
 
 Json = dict[str, Any]
 
@@ -135,13 +125,13 @@ class _Changes:
         last = float(series.steps[-1]) if len(series) else None
         late = []
         for entry in entries:
-            step = _step(entry, last)
+            step = step_of(entry, last)
             if last is not None and step <= last:
                 late.append(step)
                 continue
-            series.append(step, int(entry["timestampMilliseconds"]), _number(entry["value"]))
+            series.append(step, int(entry["timestampMilliseconds"]), number_from(entry["value"]))
             last = step
-        _refuse_late(path, late)
+        refuse_late(path, late)
 
     def log_strings(self, path: str, entries: list[Json]) -> None:
         self.keeps_type(path, "string_series")
@@ -149,12 +139,12 @@ class _Changes:
         late = []
         for entry in entries:
             last = series.steps[-1] if len(series) else None
-            step = _step(entry, last)
+            step = step_of(entry, last)
             if last is not None and step <= last:
                 late.append(step)
                 continue
             series.append(step, int(entry["timestampMilliseconds"]), str(entry["value"]))
-        _refuse_late(path, late)
+        refuse_late(path, late)
 
     def clear_series(self, type_: str, path: str) -> None:
         """Take all points out; the attribute and how it is drawn stay, if it is there."""
@@ -172,7 +162,9 @@ class _Changes:
     def configure(self, path: str, config: Json) -> None:
         self.keeps_type(path, "float_series")
         series = self.run.float_series(path)
-        low, high = (None if config.get(n) is None else _number(config[n]) for n in ("min", "max"))
+        low, high = (
+            None if config.get(n) is None else number_from(config[n]) for n in ("min", "max")
+        )
         series.config = (low, high, config.get("unit"))
 
     def change_set(self, path: str, change: Callable[[dict[str, None]], None]) -> None:
@@ -204,33 +196,6 @@ def _without(members: dict[str, None], values: list[str]) -> None:
         members.pop(value, None)
 
 
-def _number(value: Any) -> float:
-    """A float; the texts stand for what JSON does not have, `NaN(bits)` for a NaN of these bits."""
-    if isinstance(value, str):
-        if value in _NOT_IN_JSON:
-            return _NOT_IN_JSON[value]
-        if re.fullmatch(r"NaN\(\d+\)", value):
-            return math.nan
-        raise Refused(f"{value!r} is not a number")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{value!r} is not a number")
-    return float(value)
-
-
-def _step(entry: Json, last: float | None) -> float:
-    if entry.get("step") is None:
-        return 0.0 if last is None else last + 1.0
-    return _number(entry["step"])
-
-
-def _refuse_late(path: str, late: list[float]) -> None:
-    if late:
-        raise Refused(
-            f"Steps of {path} must increase: {len(late)} points were skipped, the first at "
-            f"step {late[0]:g}"
-        )
-
-
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Refused(f"{value!r} is not a whole number")
@@ -244,7 +209,7 @@ def _exactly(kind: type, value: Any) -> Any:
 
 
 _ACTIONS: dict[str, Callable[[_Changes, str, Json], None]] = {
-    "assignFloat": lambda c, path, op: c.assign("float", path, _number(op["value"])),
+    "assignFloat": lambda c, path, op: c.assign("float", path, number_from(op["value"])),
     "assignInt": lambda c, path, op: c.assign("int", path, _whole(op["value"])),
     "assignBool": lambda c, path, op: c.assign("bool", path, _exactly(bool, op["value"])),
     "assignString": lambda c, path, op: c.assign("string", path, _exactly(str, op["value"])),
