@@ -73,6 +73,7 @@ class Examination:
         runs: with a part 0, of every kind; `adopted` of them were written by another tool.
         other_kinds: plural of a kind → how many of them are no runs but of that kind.
         findings: (run or part, what is wrong), the first `FINDINGS_KEPT` of `found`.
+        noted: runs whose manifest says what the source could not give.
         manifests: those written last, the newest first, at most `MANIFESTS_KEPT`.
     """
 
@@ -86,6 +87,7 @@ class Examination:
     bytes: int = 0
     parquet_bytes: int = 0
     missing_files: int = 0
+    noted: int = 0
     found: int = 0
     findings: list[tuple[str, str]] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
@@ -106,6 +108,7 @@ class Examination:
         self.files += len(manifest.files)
         self.bytes += manifest.bytes
         self.missing_files += len(manifest.missing_files)
+        self.noted += bool(manifest.notes)
         self.manifests.append(manifest)
         if len(self.manifests) >= 4 * MANIFESTS_KEPT:
             self.keep_newest()

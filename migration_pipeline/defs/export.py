@@ -45,6 +45,8 @@ from migration_pipeline.sources.source import Event, RunRef, Selection
 KEY = dg.AssetKey(["neptune", "export"])
 GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
 POOL = "neptune_source"
+OF_THEM = "of them "
+"""Before a kind, in a figure that counts objects that are no runs."""
 MAX_RETRIES = 2
 """Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
 
@@ -350,7 +352,7 @@ def _from_plain(project: str, run: Payload) -> RunRef:
 def _totals(found: Examination) -> dict[str, int]:
     return {
         "runs": found.runs,
-        **{f"of them {words}": n for words, n in sorted(found.other_kinds.items())},
+        **{f"{OF_THEM}{words}": n for words, n in sorted(found.other_kinds.items())},
         "attributes": found.attributes,
         "rows": found.rows,
         "points": found.points,
@@ -358,6 +360,7 @@ def _totals(found: Examination) -> dict[str, int]:
         "bytes of files": found.bytes,
         "bytes of parquet": found.parquet_bytes,
         "files missing at the source": found.missing_files,
+        "runs with notes": found.noted,
     }
 
 
@@ -386,6 +389,7 @@ def _runs_table(found: Examination) -> dict[str, dg.MetadataValue]:
                 "files": len(m.files),
                 "bytes of files": m.bytes,
                 "exported at": m.written_at.isoformat(),
+                "notes": " ".join(m.notes),
             }
         )
         for m in found.manifests

@@ -44,6 +44,7 @@ class FakeSource:
     errors: dict[str, list[MigrationError]] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     others: list[RunKey] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     modified: dict[str, datetime] = field(default_factory=dict)
     during: Callable[[str], None] = lambda run: None
     read_runs: list[str] = field(default_factory=list)
@@ -83,7 +84,7 @@ class FakeSource:
             file = scratch / "note.txt"
             file.write_text(f"note of {run.key}")
             yield DownloadedFile(run, "note", "file", file, ".txt")
-            yield RunDone(run)
+            yield RunDone(run, notes=self.notes.get(run.key.run, []))
 
 
 def _parameters(key: RunKey) -> pa.RecordBatch:
