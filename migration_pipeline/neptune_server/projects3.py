@@ -13,12 +13,8 @@ from .neptune2.management import Management
 from .store import Project, Store
 from .types3 import ApiError
 
-_RELATIONS = {
-    "viewerOrHigher": "viewer",
-    "memberOrHigher": "member",
-    "managerOrHigher": "manager",
-    "manager": "manager",
-}
+_RELATIONS = {"viewerOrHigher": "viewer", "memberOrHigher": "member"}
+"""Those that the clients ask for."""
 
 
 class Projects:

@@ -49,7 +49,8 @@ class Accounts:
     """All accounts of a server.
 
     A workspace is there as soon as it has a project. The server's own user administers all of
-    them, and manages the projects that are made without saying for whom.
+    them, and manages the projects that are made without saying for whom. Roles decide what lists
+    and management calls answer; runs and their attributes are open to all users of the server.
     """
 
     def __init__(self, store: Store, owner: str) -> None:

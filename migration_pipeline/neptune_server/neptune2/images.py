@@ -128,8 +128,12 @@ class Images:
 
 
 def element_name(index: int, file: FileValue) -> str:
-    """`<index>.<subtype>`, as the client calls what it downloads."""
-    return f"{index}.{file.mime_type.rsplit('/', 1)[-1]}"
+    """`<index>.<subtype>`, as the client calls the images that it downloads.
+
+    What is no image keeps the extension that it was logged with.
+    """
+    kind, _, subtype = file.mime_type.partition("/")
+    return f"{index}.{subtype if kind == 'image' else file.extension or subtype}"
 
 
 def _address_field(wanted: str) -> str:
@@ -178,8 +182,14 @@ def _stored(
     content = base64.b64decode(value.get("data") or "")
     part = new_part(run)
     part.write_bytes(content)
-    kind = mime_type(content, value)
-    return keep(run, path, part, value.get("name") or "element", mime_type=kind)
+    return keep(
+        run,
+        path,
+        part,
+        value.get("name") or "element",
+        mime_type=mime_type(content, value),
+        extension=value.get("extension") or "",
+    )
 
 
 def _image_type(content: bytes) -> str:

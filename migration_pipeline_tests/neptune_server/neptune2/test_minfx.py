@@ -85,17 +85,20 @@ def test_series_of_pages_files_and_images(server: RunningServer, tmp_path: Path)
             page = File.from_content(f"<html>{number}", extension="html")
             run["pages"].append(page, step=10 * number)
             run["tables"].append(File.from_content(f"a,{number}", extension="csv"), step=number)
-        for field in ("images", "pages", "tables"):
+        run["odd"].append(File.from_content(b"odd", extension="tensor"))
+        for field in ("images", "pages", "tables", "odd"):
             run[field].download(f"out/{field}")
             run[field].download_last(f"last/{field}")
     got = tree(tmp_path / "out")
     assert {name: got[name] for name in got if not name.startswith("images")} == {
         **{f"pages/{number}.html": b"<html>%d" % number for number in range(3)},
         **{f"tables/{number}.csv": b"a,%d" % number for number in range(3)},
+        "odd/0.tensor": b"odd",
     }
     images = sorted(name for name in got if name.startswith("images"))
     assert images == [f"images/{number}.png" for number in range(3)]
-    assert sorted(tree(tmp_path / "last")) == ["images/2.png", "pages/2.html", "tables/2.csv"]
+    last = ["images/2.png", "odd/0.tensor", "pages/2.html", "tables/2.csv"]
+    assert sorted(tree(tmp_path / "last")) == last
     assert stored(server).attributes["pages"].value.steps == [0, 10, 20]
 
 
