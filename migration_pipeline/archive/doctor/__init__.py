@@ -1,0 +1,1 @@
+"""Examines archives: what is proven whole, what looks whole, what is not."""
