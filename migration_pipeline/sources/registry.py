@@ -57,7 +57,26 @@ def _neptune3(settings: SourceSettings) -> Source:
     )
 
 
-SOURCES: dict[str, Callable[[SourceSettings], Source]] = {"neptune3": _neptune3}
+def _neptune2(settings: SourceSettings) -> Source:
+    from migration_pipeline.sources.neptune import server_address
+    from migration_pipeline.sources.neptune2.config import Neptune2Config
+    from migration_pipeline.sources.neptune2.source import Neptune2Source
+
+    token = settings.token()
+    server_address(token)  # raises for a malformed one
+    return Neptune2Source(
+        Neptune2Config(
+            api_token=token,
+            workers=settings.workers,
+            accept_missing_files=settings.accept_missing_files,
+        )
+    )
+
+
+SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
+    "neptune2": _neptune2,
+    "neptune3": _neptune3,
+}
 """To add a source: fill in its folder, add a line here."""
 
 
