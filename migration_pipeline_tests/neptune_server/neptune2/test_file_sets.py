@@ -177,6 +177,16 @@ def packed(names: list[str]) -> bytes:
     return out.getvalue()
 
 
+def test_a_package_adds_unless_it_says_reset(server: RunningServer, folder: Path) -> None:
+    with open_run(server) as run:
+        run["set"].upload_files("d/readme")
+        raw = Raw(server, run, "set")
+        raw.post("/uploadFileSetTar", packed(["one", "./two/"]), reset="False")
+        assert sorted(contents(run, "set")) == ["/", "d/", "d/readme", "one", "two"]
+        raw.post("/uploadFileSetTar", packed(["three"]), reset="True")
+        assert sorted(contents(run, "set")) == ["/", "three"]
+
+
 def broken(body: bytes) -> bytes:
     return body[: len(body) // 2]
 

@@ -110,6 +110,8 @@ def test_only_points_whose_step_does_not_increase_are_dropped(
             match="1 points were skipped, the first at step 3",
         ):
             run["images"].append(png(2), step=3)
+        with pytest.raises(MetadataInconsistency, match="first at step 10"):
+            run["images"].append(png(2), step=10)
         run["images"].append(png(3), step=10.5)
         run["images"].download("out")
     assert levels(tmp_path / "out") == {"0.png": 1, "1.png": 3}

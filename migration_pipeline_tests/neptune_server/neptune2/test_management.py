@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import neptune
 import pytest
 from neptune import management
 from neptune.common.exceptions import Forbidden
+from neptune.exceptions import AmbiguousProjectName, ProjectNotFound
 from neptune.management import exceptions as refused
 from neptune.types import File
 
 from migration_pipeline.neptune_server import RunningServer
 from migration_pipeline.neptune_server.neptune2.accounts import Workspace
+from migration_pipeline_tests.neptune_server.conftest import Api
 
 from .clients import PROJECT, open_run
 
@@ -73,8 +76,9 @@ def test_in_a_project_of_the_workspace_all_are_owners(owner: Call, ann: Call) ->
     owner(management.create_project, "acme/open", visibility="workspace")
     everybody = {"owner": "owner", "ann": "owner", "bob": "owner"}
     assert ann(management.get_project_member_list, "acme/open") == everybody
-    with pytest.raises(refused.UserNotExistsOrWithoutAccess):
-        owner(management.remove_project_member, "acme/open", "ann")
+    for user in ("ann", "owner"):
+        with pytest.raises(refused.UserNotExistsOrWithoutAccess):
+            owner(management.remove_project_member, "acme/open", user)
     with pytest.raises(refused.UserAlreadyHasAccess, match="owner"):
         owner(management.add_project_member, "acme/open", "ann", "viewer")
     assert owner(management.get_project_member_list, "acme/open") == everybody
@@ -163,6 +167,7 @@ def test_only_an_administrator_deletes_a_project(
     with open_run(server, project="acme/hers", api_token=token) as run:
         uuid = run._id
         assert run["sys/owner"].fetch() == "ann"
+    ann(management.add_project_service_account, "acme/hers", BOT, "viewer")
     with pytest.raises(refused.AccessRevokedOnDeletion):
         ann(management.delete_project, "acme/hers")
     owner(management.delete_project, "acme/hers")
@@ -170,6 +175,33 @@ def test_only_an_administrator_deletes_a_project(
     assert uuid not in server.store.by_uuid
     with pytest.raises(refused.ProjectNotFound):
         owner(management.delete_project, "acme/hers")
+    ann(management.create_project, "acme/hers")
+    assert ann(management.get_project_service_account_list, "acme/hers") == {}
+
+
+def test_projects_are_found_by_name_and_listed_in_pages(server: RunningServer, owner: Call) -> None:
+    for name in ("acme/tabular-2", "other/tabular-2", "other/x"):
+        server.store.project(name, version=2)
+    token = server.token
+    with open_run(server, project="x") as run:
+        assert run["sys/id"].fetch() == "X-1"
+    with pytest.raises(AmbiguousProjectName, match="other/tabular-2"):
+        neptune.init_run(project="tabular-2", api_token=token)
+    with pytest.raises(ProjectNotFound, match="acme/tabular-2") as missing:
+        neptune.init_run(project="acme/none", api_token=token)
+    assert "other/x" not in str(missing.value)
+
+    def listed(**query: Any) -> tuple[list[str], int]:
+        answer = Api(server).http.get("/api/backend/v1/projects", params=query).json()
+        names = [f"{one['organizationName']}/{one['name']}" for one in answer["entries"]]
+        return names, answer["matchingItemCount"]
+
+    assert listed(offset=1, limit=2) == (["acme/tabular-2", "other/tabular-2"], 4)
+    assert listed(offset=3, limit=2) == (["other/x"], 4)
+    assert listed(searchTerm="TAB", organizationIdentifier="acme") == (
+        [PROJECT, "acme/tabular-2"],
+        2,
+    )
 
 
 def test_invitations(acme: Workspace, owner: Call, ann: Call) -> None:
