@@ -19,6 +19,9 @@ def run() -> Run:
     run.set("amp", "bool", True)
     run.set("started", "datetime", 1_704_110_400_000)  # 2024-01-01T12:00:00Z
     run.set("tags", "string_set", ("best", "final"))
+    run.set("state", "run_state", "running")
+    run.set("art", "artifact", "00ff")
+    run.set_file("file", b"", "a.txt", "text/plain")
     run.extend_float_series("loss", [0, 1, 2], [1, 2, 3], [3.0, 1.0, 2.0])
     run.extend_series("log", "string_series", [(0, 1, "start"), (1, 2, "done")])
     run.extend_series(
@@ -74,6 +77,22 @@ def run() -> Run:
         ('(`sys/custom_run_id`:string == "x") OR (`sys/custom_run_id`:string == "run-1")', True),
         ('(`sys/custom_run_id`:string == "x") OR (`sys/custom_run_id`:string == "y")', False),
         ('`sys/id`:string == "P-1"', True),
+        # As 2.x writes it.
+        ('(`lr`:float = "0.1")', True),
+        ("lr: float=0.1", True),
+        ("(lr:float != 0.1)", False),
+        ("epochs:integer = 9007199254740993", True),
+        ("amp:boolean = true", True),
+        ("tags:stringSet CONTAINS 'best'", True),
+        ("name:string = 'a \"quoted\" \\\\ name'", True),
+        (r"(name:string CONTAINS 'don\'t')", False),
+        ("started:datetime >= 2024-01-01T12:00:00Z", True),
+        ("(started:datetime > 2024-01-01T12:00:00+00:00)", False),
+        ("state:experimentState = running", True),
+        ("(state:experimentState != running)", False),
+        ("art:artifact = 00ff", True),
+        ("sys/name:string=first", True),
+        ("(file:string = x) OR (missing = 1) OR file > 3", False),
     ],
 )
 def test_query(run: Run, query: str, expected: bool) -> None:
@@ -96,6 +115,12 @@ def test_query(run: Run, query: str, expected: bool) -> None:
         '`amp`:bool == "maybe"',
         '`started`:datetime > "soon"',
         "`unclosed:string EXISTS",
+        "lr:float = 'unclosed",
+        "lr:float =< 1",
+        "lr:float = > 1",
+        "(lr:float = 1))",
+        "lr:float = 1 2",
+        "lr:double = 1",
     ],
 )
 def test_what_is_not_a_query(query: str) -> None:

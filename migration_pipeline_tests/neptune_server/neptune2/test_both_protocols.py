@@ -1,98 +1,105 @@
-"""One store under both protocols: what the 2.x client wrote, neptune-query reads."""
+"""One store under both protocols: each shows what its clients know, and nothing in disguise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import httpx
-import neptune
-import numpy as np
 import pytest
-from neptune.types import File
+from neptune import management
 from neptune_query import runs
-from PIL import Image
+from neptune_scale.projects import list_projects
 
-from migration_pipeline.neptune_server import RunningServer, Store, running_server
-from migration_pipeline_tests.neptune_server.conftest import forget_query, point_query_at
+from migration_pipeline.neptune_server import RunningServer
+from migration_pipeline.neptune_server.neptune2.creation import (
+    create_model,
+    create_model_version,
+    create_run,
+    metadata,
+)
+from migration_pipeline.neptune_server.store import FileSetValue, HistogramValue
+from migration_pipeline_tests.neptune_server.conftest import Api, forget_query, point_query_at
 
 from .clients import PROJECT, open_run
-
-NOON = 1_700_000_000
+from .looking import attributes, search
 
 
 @pytest.fixture
-def written(server: RunningServer, tmp_path: Path) -> Iterator[RunningServer]:
-    """One run with every type that the client writes, and a model."""
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "a.txt").write_bytes(b"a")
-    image = File.as_image(Image.fromarray(np.zeros((2, 2), np.uint8)))
-    with open_run(server, custom_run_id="shared", tags=["x", "y"]) as run:
-        run["lr"] = 0.5
-        run["epochs"] = 2**31 - 1
-        run["note"] = "schön"
-        run["file"].upload(File.from_content(b"bytes", extension="txt"))
-        run["set"].upload_files("d")
-        run["tracked"].track_files("d")
-        for step in range(3):
-            run["loss"].append(float(step), step=step + 0.5, timestamp=NOON + step)
-            run["log"].append(f"line {step}", step=step)
-            run["images"].append(image, step=10 * step)
-    settings = {"project": PROJECT, "api_token": server.token, "mode": "sync"}
-    with neptune.init_model(key="MOD", **settings) as model:
-        model["lr"] = 0.25
+def queried(server: RunningServer) -> Iterator[RunningServer]:
     point_query_at(server)
     yield server
     forget_query()
 
 
-def test_3x_reads_what_2x_wrote(written: RunningServer, tmp_path: Path) -> None:
-    assert runs.list_runs(project=PROJECT) == ["shared"]
-    asked: dict[str, Any] = {"project": PROJECT, "runs": ["shared"]}
-    paths = ["lr", "epochs", "note", "sys/tags"]
-    row = runs.fetch_runs_table(**asked, attributes=paths).loc["shared"]
-    assert [row[path] for path in paths] == [0.5, 2**31 - 1, "schön", {"x", "y"}]
-    loss = runs.fetch_metrics(**asked, attributes="^loss$", include_time="absolute")
-    assert loss.index.tolist() == [("shared", 0.5), ("shared", 1.5), ("shared", 2.5)]
-    assert loss["loss", "value"].tolist() == [0.0, 1.0, 2.0]
-    times = [time.timestamp() for time in loss["loss", "absolute_time"]]
-    assert times == [NOON, NOON + 1, NOON + 2]
-    log = runs.fetch_series(**asked, attributes="^log$")
-    assert log["log"].tolist() == ["line 0", "line 1", "line 2"]
-
-
-def test_3x_downloads_what_2x_uploaded(written: RunningServer, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"project": PROJECT, "runs": ["shared"]}
-    files = runs.fetch_runs_table(**asked, attributes="^file$")
-    (path,) = runs.download_files(files=files, destination=tmp_path / "out")["file"]
-    assert (Path(path).suffix, Path(path).read_bytes()) == (".txt", b"bytes")
-    images = runs.fetch_series(**asked, attributes="^images$")
-    assert [step for _, step in images.index] == [0, 10, 20]
-    downloaded = runs.download_files(files=images, destination=tmp_path / "out")["images"]
-    with Image.open(downloaded.iloc[2]) as image:
-        assert (image.format, image.size) == ("PNG", (2, 2))
-
-
-def test_what_3x_does_not_have_is_not_there(written: RunningServer) -> None:
-    found = set(runs.list_attributes(project=PROJECT))
-    assert {"lr", "loss", "log", "images", "file", "sys/tags"} <= found
-    assert found.isdisjoint({"set", "tracked", "sys/state"})
-
-
-@pytest.mark.parametrize("protocol", ["2", "3"])
-def test_a_server_of_one_protocol(protocol: str) -> None:
-    """What is not served is not found; about projects both ask at the same addresses."""
-    of_2, of_3, of_both = (
-        ("GET", "/api/leaderboard/v1/experiments"),
-        ("POST", "/api/leaderboard/v1/leaderboard/attributes/definitions/query"),
-        ("GET", "/api/backend/v1/projects"),
+def test_3x_sees_the_runs_of_a_2x_project_and_their_common_types(queried: RunningServer) -> None:
+    project = queried.store.projects[PROJECT]
+    run = create_run(project, "mine", git={"commit": {"commitId": "abc"}})
+    run.set("lr", "float", 0.5)
+    run.set("set", "file_set", FileSetValue())
+    run.set("art", "artifact", "00ff")
+    model = create_model(project, "NET")
+    create_model_version(model).set("of a version", "float", 0.5)
+    metadata(project).set("of the project", "float", 0.5)
+    assert runs.list_runs(project=PROJECT) == ["mine"]
+    names = runs.list_attributes(project=PROJECT)
+    assert {n for n in names if not n.startswith("sys/")} == {"lr"}
+    assert "sys/state" not in names
+    assert "sys/stage" not in names
+    table = runs.fetch_runs_table(
+        project=PROJECT, attributes=["lr", "art", "set", "source_code/git", "of the project"]
     )
-    with running_server(Store(), protocols=(protocol,)) as server:
-        statuses = [
-            httpx.request(method, server.url + path).status_code
-            for method, path in (of_2, of_3, of_both)
-        ]
-        swagger = httpx.get(f"{server.url}/api/leaderboard/swagger.json").status_code
-    assert statuses == {"2": [401, 404, 401], "3": [404, 401, 401]}[protocol]
-    assert swagger == {"2": 200, "3": 404}[protocol]
+    assert table.index.tolist() == ["mine"]
+    assert table.columns.tolist() == ["lr"]
+    assert runs.list_runs(project=PROJECT, runs=["TAB-NET", "TAB", "TAB-NET-1"]) == []
+
+
+def test_2x_sees_a_3x_run_without_what_it_does_not_know(server: RunningServer) -> None:
+    run = server.store.project("acme/vision", key="VIS").create_run("r", experiment="e")
+    run.set("lr", "float", 0.5)
+    run.set_file("f", b"abc", "files/x.tar", "application/x-tar")
+    run.extend_series("h", "histogram_series", [(0, 1, HistogramValue("COUNTING", (0, 1), (1,)))])
+    with open_run(server, project="acme/vision", with_id="VIS-1", mode="read-only") as opened:
+        assert opened["lr"].fetch() == 0.5
+        assert opened["f"].fetch_extension() == "tar"
+        assert not opened.exists("h")
+        assert opened["sys/custom_run_id"].fetch() == "r"
+
+
+def test_both_clients_are_told_the_versions_of_projects(queried: RunningServer) -> None:
+    queried.store.project("acme/vision", key="VIS")
+    assert list_projects(api_token=queried.token) == [PROJECT, "acme/vision"]
+    assert management.get_project_list(api_token=queried.token) == [PROJECT, "acme/vision"]
+    listed = Api(queried).http.get("/api/backend/v1/projects").json()["entries"]
+    assert [(one["name"], one["version"]) for one in listed] == [("tabular", 2), ("vision", 3)]
+
+
+def test_one_runs_series_are_refused_and_no_others(server: RunningServer) -> None:
+    project = server.store.projects[PROJECT]
+    for _ in range(2):
+        create_run(project).extend_float_series("loss", [0], [0], [1.5])
+    server.refuse_series(PROJECT, "TAB-1", status=403)
+    codes: dict[str, set[int]] = {}
+    for sys_id, run in project.runs.items():
+        for holder in (run.uuid, f"{PROJECT}/{sys_id}"):
+            for path in ("series/float", "floatSeries", "floatSeries/csv"):
+                answer = Api(server).http.get(
+                    f"/api/leaderboard/v1/attributes/{path}",
+                    params={"experimentId": holder, "attribute": "loss"},
+                )
+                codes.setdefault(sys_id, set()).add(answer.status_code)
+    assert codes == {"TAB-1": {403}, "TAB-2": {200}}
+    assert attributes(server, "TAB-1")["loss"]["last"] == 1.5
+    assert search(server).json()["matchingItemCount"] == 2
+
+
+def test_refusals_of_one_address_tell_requests_apart(server: RunningServer) -> None:
+    """Only the same request again, its query included, repeats one that had to wait."""
+    project = server.store.projects[PROJECT]
+    for _ in range(2):
+        create_run(project).extend_float_series("loss", [0], [0], [1.5])
+    api = Api(server).http
+    server.faults.in_flight = 0.0
+    server.faults.unavailable(429, path="series/float", times=1, retry_after=60)
+    asked = [{"experimentId": f"{PROJECT}/TAB-{n}", "attribute": "loss"} for n in (1, 2, 1)]
+    for params in asked:
+        api.get("/api/leaderboard/v1/attributes/series/float", params=params)
+    assert [violation.repeated for violation in server.faults.violations] == [False, True]
