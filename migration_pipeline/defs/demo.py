@@ -6,6 +6,7 @@ It starts a Neptune server on loopback with the sample, migrates it into an MLfl
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.defs import console
-from migration_pipeline.defs.export import OWNERS
+from migration_pipeline.defs.export import OF_THEM, OWNERS
 from migration_pipeline.defs.jobs import (
     MigrateConfig,
     Outcome,
@@ -24,10 +25,13 @@ from migration_pipeline.defs.jobs import (
     say_last,
     summary,
 )
+from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.resources import SourceResource
 
 FOLDER = "demo"
 TARGET = "mlflow"
+SOURCES = ("neptune3", "neptune2")
+"""One server has projects of both versions."""
 TOKEN_VARIABLE, ADDRESS_VARIABLE = "MIGRATION_DEMO_TOKEN", "MIGRATION_DEMO_MLFLOW"
 """Of the demo alone: settings of the user's own are neither used nor changed."""
 
@@ -38,16 +42,24 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
     from migration_pipeline.neptune_server import spawn_server
 
     started = time.monotonic()
-    given = {"resources": _resources(Path(FOLDER)), "loggers": console.CONFIG}
-    config = MigrateConfig(projects=[], targets=[TARGET])
+    config = MigrateConfig(
+        projects=[],
+        include_projects="",
+        exclude_projects="",
+        targets=[TARGET],
+        load=LoadConfig(name_prefix="", step_multiplier=0),
+    )
+    outcomes: list[Outcome] = []
     with (
         last_words("demo"),
         spawn_server(["--sample"]) as server,
         _environment(_variables(server.token)),
     ):
         context.log.info(f"a Neptune server with the sample workspace answers at {server.url}")
-        source = SourceResource(kind="neptune3", api_token_variable=TOKEN_VARIABLE)
-        outcomes = migrate_all(context, source, config, config.run_config(given))
+        for kind in SOURCES:
+            given = {"resources": _resources(Path(FOLDER), kind), "loggers": console.CONFIG}
+            source = SourceResource(kind=kind, api_token_variable=TOKEN_VARIABLE)
+            outcomes += migrate_all(context, source, config, config.run_config(given))
     text = report(outcomes, time.monotonic() - started)
     say_last(text)
     context.add_output_metadata({"report": dg.MetadataValue.md(f"```\n{text}\n```")})
@@ -56,8 +68,9 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Migrates a sample workspace from a Neptune server on loopback into an MLflow "
-    f"store under ./{FOLDER}/, reads it back, and prints what happened. Needs no account.",
+    description="Migrates a sample workspace, projects of Neptune 3.x and 2.x, from a server on "
+    f"loopback into an MLflow store under ./{FOLDER}/, reads it back, and prints what happened. "
+    "Needs no account.",
     owners=OWNERS,
     config={"loggers": console.CONFIG},
 )
@@ -65,7 +78,7 @@ def demo() -> None:
     migrate_sample()
 
 
-def _resources(folder: Path) -> dict[str, Any]:
+def _resources(folder: Path, kind: str) -> dict[str, Any]:
     """Run config of the resources: everything below one folder."""
     folder.mkdir(exist_ok=True)
     absolute = folder.absolute()
@@ -77,7 +90,7 @@ def _resources(folder: Path) -> dict[str, Any]:
                 "report_path": str(absolute / "report"),
             }
         },
-        "source": {"config": {"kind": "neptune3", "api_token_variable": TOKEN_VARIABLE}},
+        "source": {"config": {"kind": kind, "api_token_variable": TOKEN_VARIABLE}},
         TARGET: {
             "config": {
                 "tracking_uri_variable": ADDRESS_VARIABLE,
@@ -128,8 +141,8 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
             f"loaded into {TARGET} and verified (looked at in {seconds:.0f} s).\n\n{OPEN}"
         )
     lines = [
-        f"{runs} runs of {len(outcomes)} projects went from Neptune to {TARGET}; everything was "
-        "read back from there and is what Neptune had.",
+        f"{runs} runs of {len(outcomes)} projects{_of_them(outcomes)} went from Neptune to "
+        f"{TARGET}; everything was read back from there and is what Neptune had.",
         "",
         f"{'':<28}" + "".join(f"{name:>13}" for name in COLUMNS),
     ]
@@ -139,8 +152,27 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
     losses = [line for outcome in outcomes for line in _losses(outcome)]
     if losses:
         lines += ["", f"What {TARGET} cannot hold as it is, and how it was kept:", *losses]
+    noted = [(o.project, o.exported["runs with notes"]) for o in outcomes]
+    if any(count for _, count in noted):
+        lines += ["", "What Neptune itself could not give, such as an artifact's bytes, is named:"]
+        lines += [
+            f"  {project}: in the notes of {count} runs (manifest and record neptune/run)"
+            for project, count in noted
+            if count
+        ]
     lines += ["", f"Everything took {seconds:.0f} s.", "", OPEN]
     return "\n".join(lines)
+
+
+def _of_them(outcomes: Sequence[Outcome]) -> str:
+    """How many are no runs, by kind."""
+    named = Counter[str]()
+    for outcome in outcomes:
+        for name, count in outcome.exported.items():
+            if name.startswith(OF_THEM):
+                named[name.removeprefix(OF_THEM)] += count
+    said = ", ".join(f"{name}: {count}" for name, count in named.items())
+    return f" (of other kinds, {said})" if said else ""
 
 
 def _done_now(outcome: Outcome) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.archive import KIND_PLURALS, Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.defs import partitions, picture, records
 from migration_pipeline.defs.checks import (
@@ -352,7 +352,11 @@ def _from_plain(project: str, run: Payload) -> RunRef:
 def _totals(found: Examination) -> dict[str, int]:
     return {
         "runs": found.runs,
-        **{f"{OF_THEM}{words}": n for words, n in sorted(found.other_kinds.items())},
+        **{
+            f"{OF_THEM}{words}": found.other_kinds[words]
+            for words in KIND_PLURALS.values()
+            if words in found.other_kinds
+        },
         "attributes": found.attributes,
         "rows": found.rows,
         "points": found.points,

@@ -95,6 +95,7 @@ def list_projects(
 
     Raises:
         IncompleteAnswerError: the answer is none, or names fewer projects than it counts.
+        WrongProtocolError: there are projects, and none is of this version.
     """
     found: dict[str, int | None] = {}
     received, count = 0, 1
@@ -115,7 +116,14 @@ def list_projects(
             "Start the job again; they may have changed while they were listed.",
         )
     own = sorted(name for name, its in found.items() if its in (None, version))
-    if others := sorted(found.keys() - set(own)):
+    others = sorted(found.keys() - set(own))
+    if others and not own:
+        raise WrongProtocolError(
+            f"all {len(others)} project(s) at {address}, such as {others[0]!r}, are of Neptune "
+            f"{5 - version}.x, this source reads {version}.x",
+            SOURCE_OF[5 - version],
+        )
+    if others:
         log.info(
             "%d project(s) are not of Neptune %d.x, such as %s: MIGRATION_SOURCE=%s reads them",
             len(others),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from migration_pipeline.errors import InvalidRegexError
+from migration_pipeline.errors import InvalidRegexError, WrongProtocolError
 from migration_pipeline.sources.source import Selection, Source
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,14 @@ def find_projects(source: Source, choice: ProjectChoice, selection: Selection) -
 
     Raises:
         UnknownProjectError: one does not.
+        WrongProtocolError: one, or all that are listed, are for another source.
     """
-    listed = source.list_projects()
+    try:
+        listed = source.list_projects()
+    except WrongProtocolError:
+        if not choice.names:
+            raise
+        listed = []
     for project in choice.names:
         if project not in listed:  # a public one need not be listed: asking for its runs decides
             source.list_runs(project, selection)

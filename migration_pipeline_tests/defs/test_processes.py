@@ -110,13 +110,18 @@ def test_the_demo_shows_what_a_stranger_understands(home: Path) -> None:
     assert code == 0, err
     assert " - DEBUG - " not in err
     table = out.strip().splitlines()
-    assert "35 runs of 2 projects went from Neptune to mlflow" in table[0]
+    assert table[0].startswith(
+        "46 runs of 3 projects (of other kinds, models: 1, model versions: 2, project metadata: 1) "
+        "went from Neptune to mlflow"
+    )
     assert table[2].split() == ["runs", "attributes", "points", "files", "bytes"]
     for stage in ("exported to Parquet", "loaded into mlflow", "read back and verified"):
-        assert sum(line.strip().startswith(stage) for line in table) == 2
+        assert sum(line.strip().startswith(stage) for line in table) == 3
     figures = [line.split()[-5:] for line in table if line.startswith("  ") and "ed " in line]
-    exported, loaded, verified = figures[:3]
-    assert exported == loaded == verified
+    for project in range(3):
+        exported, loaded, verified = figures[3 * project : 3 * project + 3]
+        assert exported == loaded == verified
+    assert "  acme/tabular: in the notes of " in out
     assert "What mlflow cannot hold as it is, and how it was kept:" in out
     assert "DAGSTER_HOME=$PWD uv run dagster dev" in out
     assert "mlflow ui --backend-store-uri sqlite:///demo/mlflow.db" in out

@@ -1,7 +1,8 @@
-"""The sample workspace that the demo moves: `sample.zip`, an archive of two projects.
+"""The sample workspace that the demo moves: `sample.zip`, an archive of three projects.
 
-`acme/digits` holds real trainings, `acme/hostile` what breaks migrations. `make_sample` made the
-zip; it stays here so that everybody can see where each number comes from.
+`acme/digits` holds real trainings, `acme/hostile` what breaks migrations, `acme/tabular` a project
+of Neptune 2.x. `make_sample` made the zip; it stays here so that everybody can see where each
+number comes from.
 """
 
 from pathlib import Path

@@ -1,12 +1,13 @@
 """Makes the sample workspace: `python -m migration_pipeline.neptune_server.sample.make_sample`.
 
-Needs scikit-learn. The trainings are seeded, so another run of this script gives the same curves
-with the same versions of numpy and scikit-learn; the hostile project is the same everywhere.
+Needs scikit-learn and git. The trainings are seeded, so another run of this script gives the same
+curves with the same versions of numpy and scikit-learn; the hostile project is the same everywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 import zipfile
@@ -35,6 +36,13 @@ def make_digits(archive: Archive) -> list[Manifest]:
     return write_project(archive, "acme/digits", "DIG", training_runs())
 
 
+def make_tabular(archive: Archive) -> list[Manifest]:
+    """`acme/tabular`, of Neptune 2.x: the client writes it, the job `migrate` exports it."""
+    from migration_pipeline.neptune_server.sample import tabular
+
+    return tabular.make_tabular(archive)
+
+
 def pack(root: Path, out: Path) -> None:
     """`data/` and `files/` below `root` as a zip, sorted, without times."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
@@ -61,16 +69,32 @@ def summary(manifests: list[Manifest]) -> str:
     return "\n".join(lines)
 
 
+MAKERS = {"digits": make_digits, "hostile": make_hostile, "tabular": make_tabular}
+
+
+def unpack_others(archive: Archive, root: Path, name: str) -> None:
+    """The shipped sample, without one of its projects."""
+    with zipfile.ZipFile(SAMPLE_ZIP) as shipped:
+        shipped.extractall(root)
+    for folder in (archive.project_directory(f"acme/{name}"), archive.files_root(f"acme/{name}")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", nargs="?", type=Path, default=SAMPLE_ZIP, help="the zip to write")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only", choices=MAKERS, help="the other projects stay as they are")
+    given = parser.parse_args()
+    out: Path = given.out
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         archive = Archive(root / "data", root / "files")
-        for make in (make_digits, make_hostile):
-            print(summary(make(archive)))
+        if given.only:
+            unpack_others(archive, root, given.only)
+        for name, make in MAKERS.items():
+            if given.only in (None, name):
+                print(summary(make(archive)))
         pack(root, out)
     print(f"{out}: {out.stat().st_size} bytes, made in {time.monotonic() - started:.0f} s")
 
