@@ -54,9 +54,12 @@ def _file_set(run: Run, packed: Path | None, listing: Path | None) -> FileSetVal
     if packed is None and listing is None:
         return None
     sizes = {path: int(one.get("size") or 0) for path, one in said.items()}
+    members: dict[str, str] = {}
     if packed is not None:
         with zipfile.ZipFile(packed) as archive:
-            sizes |= {i.filename: i.file_size for i in archive.infolist() if not i.is_dir()}
+            files = [one for one in archive.infolist() if not one.is_dir()]
+        members = {one.filename.lstrip("/"): one.filename for one in files}
+        sizes |= {one.filename.lstrip("/"): one.file_size for one in files}
     value = FileSetValue(zipped=packed)
     project = run.project
     for path in sorted(sizes):
@@ -66,8 +69,8 @@ def _file_set(run: Run, packed: Path | None, listing: Path | None) -> FileSetVal
             stored, sizes[path], "application/octet-stream", name, Path(name).suffix[1:]
         )
         value.times[path] = _milliseconds(said.get(path, {}).get("mtime"))
-        if packed is not None:
-            project.store.blobs.link_member(project.identifier, stored, packed, path)
+        if packed is not None and path in members:
+            project.store.blobs.link_member(project.identifier, stored, packed, members[path])
     return value
 
 

@@ -33,10 +33,10 @@ def execute(server: RunningServer, sys_id: str, *operations: tuple[str, str, Any
     return [one["errorDescription"] for one in answer.json()]
 
 
-def get(server: RunningServer, path: str, sys_id: str, attribute: str, **more: Any) -> Any:
+def get(server: RunningServer, endpoint: str, sys_id: str, attribute: str, **more: Any) -> Any:
     """The answer about one attribute of an object of the project."""
     about = {"experimentId": f"{PROJECT}/{sys_id}", "attribute": attribute}
-    return Api(server).http.get(f"/api/leaderboard/v1/attributes/{path}", params=about | more)
+    return Api(server).http.get(f"/api/leaderboard/v1/attributes/{endpoint}", params=about | more)
 
 
 def search(server: RunningServer, *, kind: str = "run", **params: Any) -> Any:
