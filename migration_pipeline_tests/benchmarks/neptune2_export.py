@@ -1,0 +1,314 @@
+"""Export of a 2.x project: requests a run, wall time against the client's public way, memory.
+
+    uv run python -m migration_pipeline_tests.benchmarks.neptune2_export [--rounds 3]
+
+Every figure is of one server process and measuring processes of their own, which start with
+nothing: the handshake (about ten requests a process) is part of each.
+
+- `mixed`: 5 runs of 24 parameters, 10 float series of 1,500 points, 2 string series, 2 files, a
+  file set, an artifact and 3 images, written by the real client. Requests a run with series pages
+  of 10,000 and of 1,000 points; seconds with 20 ms added to each answer and 8 workers, of `ours`
+  (`export_runs`: Parquet, digests and syncs included) and of `public` (`init_run` read-only for
+  each run, `fetch_values` for each series, all downloads; what it got is not even written).
+- `parameters`: requests a run for 1,000 runs of 24 parameters.
+- `listing`: 12,000 runs listed, and the peak memory against that of listing 1,000.
+
+The runs are a day old: what was written a minute ago is read singly, since tables lag behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from migration_pipeline.neptune_server.store import Store
+
+THIS = [sys.executable, "-m", "migration_pipeline_tests.benchmarks.neptune2_export"]
+PROJECT = "bench/tabular"
+WORKERS, LATENCY, RUNS = 8, 0.02, 5
+PARAMETERS, SERIES, POINTS = 24, 10, 1_500
+DAY = 86_400_000
+ONE_PAGE = 10_000
+
+
+def serve(what: str) -> None:
+    """The server's process: `what` is a data set and, after a colon, its size or page length."""
+    from migration_pipeline.neptune_server.faults import Fault
+    from migration_pipeline.neptune_server.running import running_server
+
+    name, _, number = what.partition(":")
+    store = Store()
+    store.clock = lambda: time.time_ns() // 1_000_000 - DAY
+    store.project(PROJECT, version=2)
+    with running_server(store) as server, tempfile.TemporaryDirectory() as folder:
+        if name == "mixed":
+            write_mixed(server.token, Path(folder))
+            server.faults.limits.points_of_one = int(number)
+            server.faults.add(Fault("", latency=LATENCY))
+        else:
+            fill(store, int(number), PARAMETERS if name == "parameters" else 1)
+        server.traffic.reset()
+        print(server.token, flush=True)
+        for line in sys.stdin:  # each line is a question
+            if line.strip() == "reset":
+                server.traffic.reset()
+            print(json.dumps(server.requests), flush=True)
+
+
+def write_mixed(token: str, folder: Path) -> None:
+    """Through the real client."""
+    os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+    import neptune
+    from neptune.types import File
+
+    generator = np.random.default_rng(7)
+    for i in range(3):
+        (folder / f"part{i}.bin").write_bytes(generator.bytes(2_000))
+    for r in range(RUNS):
+        run = neptune.init_run(
+            project=PROJECT,
+            api_token=token,
+            source_files=[],
+            git_ref=False,
+            capture_hardware_metrics=False,
+            capture_stdout=False,
+            capture_stderr=False,
+            capture_traceback=False,
+        )
+        for p in range(PARAMETERS):
+            run[f"parameters/p{p}"] = r * 100 + p / 3
+        times = [1_700_000_000.0 + i for i in range(POINTS)]
+        for s in range(SERIES):
+            values = [float(v) for v in generator.normal(size=POINTS)]
+            run[f"metrics/m{s}"].extend(values, steps=list(range(POINTS)), timestamps=times)
+        for s in range(2):
+            run[f"logs/l{s}"].extend([f"line {i}" for i in range(30)])
+        for f in range(2):
+            run[f"files/f{f}"].upload(File.from_content(f"file {f}" * 200, extension="txt"))
+        run["files/set"].upload_files([str(folder / f"part{i}.bin") for i in range(3)])
+        run["dataset"].track_files(f"file://{folder / 'part0.bin'}")
+        for i in range(3):
+            run["images"].append(File.as_image(np.full((4, 4), i / 4)), step=i)
+        run.stop()
+
+
+def fill(store: Store, runs: int, parameters: int) -> None:
+    from migration_pipeline.neptune_server.neptune2.creation import create_run
+
+    project = store.project(PROJECT)
+    for r in range(runs):
+        run = create_run(project)
+        for p in range(parameters):
+            run.set(f"parameters/p{p}", "float", r + p / 3)
+
+
+def ours(token: str) -> dict[str, Any]:
+    """Everything of the project, as the job does it."""
+    from migration_pipeline.archive.archive import Archive
+    from migration_pipeline.sources.export import export_runs, plan_export
+    from migration_pipeline.sources.neptune2.config import Neptune2Config
+    from migration_pipeline.sources.neptune2.source import Neptune2Source
+    from migration_pipeline.sources.source import Selection
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        archive = Archive(Path(folder) / "data", Path(folder) / "files")
+        source = Neptune2Source(Neptune2Config(api_token=token, workers=WORKERS))
+        selection = Selection(kinds=("run",))
+        plan = plan_export(source, archive, PROJECT, selection)
+        report = export_runs(source, archive, plan.due, selection)
+        seconds = time.perf_counter() - started
+        assert not report.failures, report.failures
+        files = sum(len(m.files) for m in report.exported)
+        points = sum(m.points for m in report.exported)
+    return {"runs": len(plan.due), "seconds": seconds, "points": points, "files": files}
+
+
+def public(token: str) -> dict[str, Any]:
+    """Everything of the runs through documented calls, a task for each attribute."""
+    os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+    import neptune
+    import neptune.internal.backends.hosted_neptune_backend
+
+    started = time.perf_counter()
+    options: dict[str, Any] = {"api_token": token, "project": PROJECT, "mode": "read-only"}
+    with neptune.init_project(**options) as project:
+        table = project.fetch_runs_table(columns=["sys/id"], sort_by="sys/id", ascending=True)
+        ids = list(table.to_pandas()["sys/id"])
+
+    def fetch(run: Any, path: str, folder: Path) -> tuple[int, int]:
+        attribute = run[path]
+        kind = type(run.get_attribute(path)).__name__
+        if kind in ("FloatSeries", "StringSeries"):
+            rows = attribute.fetch_values(progress_bar=False)
+            return (0, len(rows))
+        if kind in ("File", "FileSet"):
+            attribute.download(str(folder / path.replace("/", "_")), progress_bar=False)
+            return (1, 0)
+        if kind == "FileSeries":
+            attribute.download(str(folder / path.replace("/", "_")), progress_bar=False)
+            return (3, 3)
+        if kind == "Artifact":
+            attribute.fetch_files_list()
+            return (1, 0)
+        return (0, 0)
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        opened = list(pool.map(lambda run: neptune.init_run(with_id=run, **options), ids))
+        tasks = []
+        for run in opened:
+            tasks.append(pool.submit(lambda run=run: (run.fetch(), (0, 0))[1]))
+            own = Path(folder) / run["sys/id"].fetch()
+            own.mkdir()
+            for path in paths_of(run.get_structure()):
+                tasks.append(pool.submit(fetch, run, path, own))
+        done = [task.result() for task in tasks]
+        for run in opened:
+            run.stop()
+    seconds = time.perf_counter() - started
+    points = sum(p for _, p in done)
+    return {"runs": len(ids), "seconds": seconds, "points": points}
+
+
+def paths_of(structure: Any, above: str = "") -> Iterator[str]:
+    """Of everything that `run.fetch` does not give."""
+    for name, inner in structure.items():
+        path = f"{above}/{name}" if above else name
+        if isinstance(inner, dict):
+            yield from paths_of(inner, path)
+        elif type(inner).__name__.endswith(("Series", "File", "FileSet", "Artifact")):
+            yield path
+
+
+def listing(token: str) -> dict[str, Any]:
+    from migration_pipeline.sources.neptune2.config import Neptune2Config
+    from migration_pipeline.sources.neptune2.source import Neptune2Source
+    from migration_pipeline.sources.source import Selection
+
+    source = Neptune2Source(Neptune2Config(api_token=token))
+    started = time.perf_counter()
+    found = source.list_runs(PROJECT, Selection(kinds=("run",)))
+    seconds = time.perf_counter() - started
+    ids = {ref.key.run for ref in found}
+    return {"runs": len(found), "different": len(ids), "seconds": seconds, "ids": sorted(ids)[-1]}
+
+
+def measure(way: str, token: str) -> None:
+    result = globals()[way](token)
+    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))
+
+
+class Served:
+    """A server process that tells its requests."""
+
+    def __init__(self, process: subprocess.Popen[str], token: str) -> None:
+        self.process, self.token = process, token
+
+    def requests(self, question: str = "count") -> dict[str, int]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{question}\n")
+        self.process.stdin.flush()
+        answer: dict[str, int] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def run(self, way: str) -> dict[str, Any]:
+        """A measuring process; `requests` is what it asked."""
+        self.requests("reset")
+        done = subprocess.run(
+            [*THIS, "--measure", way, self.token], stdout=subprocess.PIPE, text=True, check=True
+        )
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result | {"requests": self.requests()}
+
+
+@contextmanager
+def served(what: str) -> Iterator[Served]:
+    process = subprocess.Popen(
+        [*THIS, "--serve", what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        token = next(line for line in process.stdout if not line.startswith("["))
+        yield Served(process, token.strip())
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        return serve(arguments.serve)
+    if arguments.measure:
+        return measure(*arguments.measure)
+    for page in (ONE_PAGE, 1_000):
+        mixed(page, arguments.rounds)
+    with served("parameters:1000") as server:
+        result = server.run("ours")
+        asked = sum(result["requests"].values())
+        print(f"parameters: {result['runs']:,} runs, {asked} requests: {asked / 1000:.3f} a run")
+    list_many()
+    return None
+
+
+def mixed(page: int, rounds: int) -> None:
+    with served(f"mixed:{page}") as server:
+        mine, theirs = [], []
+        for _ in range(rounds):
+            mine.append(server.run("ours"))
+            theirs.append(server.run("public"))
+    result = mine[-1]
+    asked = sum(result["requests"].values())
+    by_kind = sorted(result["requests"].items(), key=lambda pair: -pair[1])
+    print(f"mixed, series pages of {page:,} points: {result['runs']} runs")
+    print(f"  ours   {asked} requests, {asked / RUNS:.1f} a run")
+    for name, count in by_kind:
+        print(f"           {count:5} {name}")
+    public_asked = sum(theirs[-1]["requests"].values())
+    print(f"  public {public_asked} requests, {public_asked / RUNS:.1f} a run")
+    seconds = [statistics.median(r["seconds"] for r in way) for way in (mine, theirs)]
+    print(
+        f"  {LATENCY * 1000:.0f} ms latency, {WORKERS} workers, median of {rounds}: ours "
+        f"{seconds[0]:.2f} s, public {seconds[1]:.2f} s: {seconds[1] / seconds[0]:.1f}x"
+    )
+    points = {way[-1]["points"] for way in (mine, theirs)}
+    assert len(points) == 1, f"the two ways saw different points: {points}"
+
+
+def list_many() -> None:
+    peaks = []
+    for runs in (1_000, 12_000):
+        with served(f"listing:{runs}") as server:
+            result = server.run("listing")
+        assert result["runs"] == result["different"] == runs, result
+        peaks.append(result["peak"])
+        print(
+            f"listing: {result['runs']:,} runs, {result['different']:,} different, "
+            f"{sum(result['requests'].values())} requests, {result['seconds']:.1f} s, "
+            f"peak {result['peak'] / 1e6:.0f} MB"
+        )
+    print(f"  12,000 against 1,000: {peaks[1] / peaks[0]:.2f} of the memory")
+
+
+if __name__ == "__main__":
+    main()
