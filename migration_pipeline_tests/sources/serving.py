@@ -1,4 +1,4 @@
-"""A served store, the 3.x source pointed at it, and what an export of it gave."""
+"""A served store, a source pointed at it, and what an export of it gave."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.neptune_server.running import RunningServer
-from migration_pipeline.neptune_server.store import Run
+from migration_pipeline.neptune_server.store import Run, Store
 from migration_pipeline.sources.export import ExportPlan, ExportReport, export_runs, plan_export
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
@@ -25,13 +25,19 @@ NOON = 1_700_000_000_000
 EVERYTHING = Selection()
 
 
-def source_of(server: RunningServer, **settings: Any) -> Neptune3Source:
-    """Impatient, so that a test that fails does so soon."""
-    return Neptune3Source(
-        Neptune3Config(
-            **{"api_token": server.token, "retry_seconds": 20.0, "connect_seconds": 10.0} | settings
-        )
-    )
+def source_of(server: RunningServer, of: str = "neptune3", **settings: Any) -> Any:
+    """A source of this name. Impatient, so that a test that fails does so soon."""
+    settings = {
+        "api_token": server.token,
+        "retry_seconds": 20.0,
+        "connect_seconds": 10.0,
+    } | settings
+    if of == "neptune3":
+        return Neptune3Source(Neptune3Config(**settings))
+    from migration_pipeline.sources.neptune2.config import Neptune2Config
+    from migration_pipeline.sources.neptune2.source import Neptune2Source
+
+    return Neptune2Source(Neptune2Config(**settings))
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Exported:
 
     server: RunningServer
     archive: Archive
-    source: Neptune3Source
+    source: Any
     project: str = PROJECT
     report: ExportReport = field(default_factory=ExportReport)
 
@@ -98,8 +104,21 @@ class Exported:
         return found
 
 
-def exporting(server: RunningServer, folder: Path, **settings: Any) -> Exported:
-    return Exported(server, archive_in(folder), source_of(server, **settings))
+def exporting(
+    server: RunningServer, folder: Path, of: str = "neptune3", **settings: Any
+) -> Exported:
+    return Exported(server, archive_in(folder), source_of(server, of, **settings))
+
+
+@contextmanager
+def long_ago(store: Store) -> Iterator[None]:
+    """What is written inside was written an hour ago: 2.x's tables know it by now."""
+    clock = store.clock
+    store.clock = lambda: clock() - 3_600_000
+    try:
+        yield
+    finally:
+        store.clock = clock
 
 
 def add_points(run: Run, path: str, steps: list[float], values: list[float] | None = None) -> None:

@@ -46,6 +46,8 @@ from migration_pipeline.sources.neptune2.http import (
 from migration_pipeline.sources.patience import Again, Gate
 
 logging.getLogger("neptune").setLevel(logging.ERROR)  # else it greets on standard output
+for _library in ("bravado", "oauthlib", "requests_oauthlib"):
+    logging.getLogger(_library).setLevel(logging.INFO)  # below that they log tokens
 with warnings.catch_warnings(record=True):  # it announces its own end, and its libraries theirs
     from bravado.client import SwaggerClient
     from bravado.exception import HTTPClientError

@@ -86,7 +86,12 @@ def patiently(call: Callable[[], _T], seconds: float, place: str) -> _T:
     while True:
         try:
             for attempt in stamina.retry_context(
-                on=_untold, attempts=None, timeout=seconds, wait_initial=0.25, wait_max=15.0
+                on=_untold,
+                attempts=None,
+                timeout=seconds,
+                wait_initial=0.25,
+                wait_max=15.0,
+                wait_jitter=0.25,
             ):
                 with attempt:
                     return call()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from migration_pipeline.archive.schema import make_batch
-from migration_pipeline.errors import IncompleteAnswerError, RunGoneError
+from migration_pipeline.errors import IncompleteAnswerError, RunGoneError, UnknownProjectError
 from migration_pipeline.sources.neptune import not_a_server
 from migration_pipeline.sources.neptune2.attributes import (
     ARCHIVE_TYPES,
@@ -51,7 +51,12 @@ class Values(Task):
         else:
             project = asked[0].key.project
             query = one_of("sys/id", [run.key.run for run in asked])
-            page = search(self._reader.client, project, kind, query, len(asked))
+            try:
+                page = search(self._reader.client, project, kind, query, len(asked))
+            except RefusedAnswer as error:
+                if error.status not in (403, 404):
+                    raise
+                raise UnknownProjectError(project) from error  # its table was there when listed
             yield from self._take(asked, page)
         self.finished = not self._pending
 
