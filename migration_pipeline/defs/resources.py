@@ -18,7 +18,12 @@ from pydantic.fields import FieldInfo
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import MissingSettingError
-from migration_pipeline.sources.registry import SOURCE_VARIABLE, SourceSettings, make_source
+from migration_pipeline.sources.registry import (
+    SOURCE_VARIABLE,
+    SourceSettings,
+    make_source,
+    source_names,
+)
 from migration_pipeline.sources.source import Source
 from migration_pipeline.targets.registry import TargetConfig, config_class, open_target
 from migration_pipeline.targets.target import Target
@@ -49,7 +54,7 @@ class SourceResource(dg.ConfigurableResource[Any]):
 
     kind: str = Field(
         default=settings.text(SOURCE_VARIABLE, "neptune3"),
-        description=f"{SOURCE_VARIABLE}: which kind of source.",
+        description=f"{SOURCE_VARIABLE}: which kind of source: {', '.join(source_names())}.",
     )
     api_token_variable: str = Field(
         default="NEPTUNE_API_TOKEN",

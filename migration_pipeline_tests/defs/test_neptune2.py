@@ -98,6 +98,10 @@ def migrate(
     return run
 
 
+def digests(archive: Archive) -> dict[RunKey, str]:
+    return {key: run.manifest.digest for key, run in archive.runs(TABULAR).items() if run.manifest}
+
+
 def keys(instance: dg.DagsterInstance, asset: list[str]) -> set[RunKey]:
     return {key_of(partition) for partition in records_of(instance, asset)}
 
@@ -106,6 +110,7 @@ def test_all_kinds_arrive_and_are_verified(
     migrate: Execute,
     server: RunningServer,
     instance: dg.DagsterInstance,
+    folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     said: list[str],
@@ -118,7 +123,8 @@ def test_all_kinds_arrive_and_are_verified(
     )
     archive = Archive(tmp_path / "data", tmp_path / "files")
     assert archive.projects() == [TABULAR]
-    assert set(archive.runs(TABULAR)) == EVERYTHING
+    assert digests(archive) == digests(Archive(folder / "data", folder / "files"))
+    assert set(digests(archive)) == EVERYTHING
     assert keys(instance, RUN) == keys(instance, ["mlflow", "run"]) == EVERYTHING
     at_target = target.runs(TABULAR, ProjectMapping())
     assert {key for key, run in at_target.items() if run.verified} == EVERYTHING

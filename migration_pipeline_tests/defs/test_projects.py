@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from migration_pipeline.defs import jobs
-from migration_pipeline.sources.projects import ProjectChoice
+from migration_pipeline.errors import UnknownProjectError, WrongProtocolError
+from migration_pipeline.sources.projects import ProjectChoice, find_projects
+from migration_pipeline.sources.source import Selection
 from migration_pipeline_tests.defs.conftest import Execute
 from migration_pipeline_tests.defs.fakes import FakeSource, records_of
 from migration_pipeline_tests.defs.test_automation import evaluate
@@ -56,6 +58,20 @@ def test_a_pattern_that_is_found_nowhere_says_so(
     with caplog.at_level(logging.WARNING, "migration_pipeline"):
         choice.of(LISTED)
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == said
+
+
+def test_named_projects_are_asked_for_where_the_list_is_all_of_another_version() -> None:
+    class OtherVersion(FakeSource):
+        def list_projects(self) -> list[str]:
+            raise WrongProtocolError("all are of another version", "neptune2")
+
+    source = OtherVersion({"public/one": ["a"]})
+    named = ProjectChoice(["public/one"])
+    assert find_projects(source, named, Selection()) == ["public/one"]
+    with pytest.raises(UnknownProjectError, match="'public/two'"):
+        find_projects(source, ProjectChoice(["public/one", "public/two"]), Selection())
+    with pytest.raises(WrongProtocolError, match="MIGRATION_SOURCE=neptune2"):
+        find_projects(source, ProjectChoice(), Selection())
 
 
 def test_migrate_does_the_chosen_ones(
