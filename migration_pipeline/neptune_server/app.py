@@ -33,7 +33,7 @@ from .neptune2.uploads import Uploads
 from .neptune2.writing import Writing
 from .neptune2.zips import Zips
 from .object_stores import ObjectStores
-from .projects3 import Projects
+from .projects import Projects
 from .retrieval3 import Retrieval
 from .series3 import Series
 from .store import Store

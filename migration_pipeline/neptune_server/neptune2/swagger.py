@@ -11,7 +11,8 @@ import re
 from functools import cache
 from typing import Any
 
-from .operations import MODELS, OPERATIONS, Document, Operation
+from .models import MODELS
+from .operations import OPERATIONS, Document, Operation
 
 Json = dict[str, Any]
 

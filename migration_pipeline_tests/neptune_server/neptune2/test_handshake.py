@@ -15,7 +15,8 @@ from neptune.internal.backends.hosted_client import get_client_config
 from neptune.internal.credentials import Credentials
 
 from migration_pipeline.neptune_server import RunningServer, running_server
-from migration_pipeline.neptune_server.neptune2.operations import MODELS, OPERATIONS
+from migration_pipeline.neptune_server.neptune2.models import MODELS
+from migration_pipeline.neptune_server.neptune2.operations import OPERATIONS
 from migration_pipeline.neptune_server.neptune2.swagger import document
 from migration_pipeline_tests.neptune_server.conftest import Api
 
