@@ -201,6 +201,15 @@ class ArchiveNotWritableError(Terminal, ArchiveError):
         )
 
 
+class ReportNotWritableError(Terminal, ArchiveError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"cannot write the report {path}: {reason}",
+            "Point MIGRATION_REPORT_PATH at a directory that this user may write to and that has "
+            "space. Reports that were there before are untouched.",
+        )
+
+
 class NotAnArchiveError(Terminal, ArchiveError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
