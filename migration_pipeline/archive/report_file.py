@@ -28,7 +28,9 @@ def report_file(path: Path) -> Iterator[TextIO]:
             yield file
         os.replace(temporary, path)
     except OSError as error:
-        raise ReportNotWritableError(str(path), error.strerror or str(error)) from error
+        in_the_way = isinstance(error, FileExistsError)
+        reason = f"{error.filename} is no directory" if in_the_way else error.strerror
+        raise ReportNotWritableError(str(path), reason or str(error)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

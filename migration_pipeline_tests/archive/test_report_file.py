@@ -40,9 +40,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReportNotWritableError) as caught, report_file(path):
         pytest.fail("the block was entered")
     assert str(caught.value) == (
-        f"cannot write the report {path}: Not a directory. Point MIGRATION_REPORT_PATH at a "
-        "directory that this user may write to and that has space. Reports that were there before "
-        "are untouched."
+        f"cannot write the report {path}: {path.parent} is no directory. Point "
+        "MIGRATION_REPORT_PATH at a directory that this user may write to and that has space. "
+        "Reports that were there before are untouched."
     )
 
 
