@@ -24,7 +24,7 @@ from migration_pipeline.neptune_server.store import Attribute, Project, Run, Sto
 from migration_pipeline.neptune_server.types3 import ApiError, bad_request
 
 from .attributes import described, iso, wire_name
-from .finding import find_project, parsed
+from .finding import find_project, number, parsed
 from .objects import require_models, summary
 from .states import Liveness
 
@@ -62,14 +62,10 @@ class Tables:
         beyond the first 10,000.
         """
         params = parsed(body, dict)
-        paging = params.get("pagination") or {}
-        offset, limit = paging.get("offset") or 0, paging.get("limit", 100)
-        if offset + limit > WINDOW:
-            raise bad_request(f"offset + limit must not exceed {WINDOW}")
+        offset, limit = _window(params.get("pagination") or {})
         if self.faults.limits.search is not None:
             limit = min(limit, self.faults.limits.search)
-        filters = params.get("attributeFilters")
-        paths = None if filters is None else dict.fromkeys(one["path"] for one in filters)
+        paths = _paths(params.get("attributeFilters"))
         with self.store.lock:
             self.liveness.settle()
             runs = self._sorted(request, params)
@@ -94,8 +90,7 @@ class Tables:
                 ("names", project.identifier, kinds), lambda: _catalogue(project, kinds)
             )
         found = [{"name": name, "type": type_} for name, type_ in names if matches(name)]
-        limit = request.query_params.get("limit")
-        return JSONResponse({"entries": found[: int(limit)] if limit else found})
+        return JSONResponse({"entries": found[: number(request, "limit", len(found))]})
 
     def _kinds(self, request: Request) -> frozenset[str]:
         """Kinds asked for; runs when none are named (assumed)."""
@@ -139,6 +134,24 @@ class Tables:
             self._kept.popitem(last=False)
         found: _T = kept[1]
         return found
+
+
+def _window(paging: dict[str, Any]) -> tuple[int, int]:
+    """offset and limit of a page; a limit that is not given is what the clients ask for."""
+    offset, limit = paging.get("offset") or 0, paging.get("limit", 100)
+    if not isinstance(offset, int) or not isinstance(limit, int) or min(offset, limit) < 0:
+        raise bad_request("offset and limit are whole numbers")
+    if offset + limit > WINDOW:
+        raise bad_request(f"offset + limit must not exceed {WINDOW}")
+    return offset, limit
+
+
+def _paths(filters: Any) -> dict[str, None] | None:
+    """Names of the columns that a table shall have; None for all of them."""
+    try:
+        return None if filters is None else dict.fromkeys(str(one["path"]) for one in filters)
+    except (TypeError, KeyError) as error:
+        raise bad_request("attributeFilters is a list of objects with a path") from error
 
 
 def _test(query: str) -> Predicate | None:

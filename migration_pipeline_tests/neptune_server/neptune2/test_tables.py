@@ -302,6 +302,19 @@ def test_the_catalogue(server: RunningServer) -> None:
     assert refused.status_code == 400
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"pagination": {"limit": "all"}},
+        {"pagination": {"offset": -1}},
+        {"attributeFilters": ["sys/id"]},
+        {"attributeFilters": [{"name": "sys/id"}]},
+    ],
+)
+def test_a_request_that_is_none_is_refused(filled: RunningServer, params: dict[str, Any]) -> None:
+    assert search(filled, **params).status_code == 400
+
+
 def test_a_table_of_nothing_known_is_refused(server: RunningServer) -> None:
     assert search(server, kind="spaceship").status_code == 400
     lost = Api(server).post("/leaderboard/entries/search", {}, projectIdentifier="acme/none")
