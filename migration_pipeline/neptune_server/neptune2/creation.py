@@ -43,9 +43,7 @@ def create_run(
         return project.add(run)
 
 
-def create_model(
-    project: Project, key: str, *, owner: str = "owner", created: int | None = None
-) -> Run:
+def create_model(project: Project, key: str, *, owner: str = "owner") -> Run:
     """The model `KEY-MODELKEY`. ValueError when the key is taken or no key.
 
     What a key may hold (capital letters and digits) is assumed.
@@ -55,17 +53,17 @@ def create_model(
     with project.store.lock:
         sys_id = f"{project.key}-{key}"
         model = Run(project, sys_id, sys_id, kind="model")
-        _common(model, owner, created)
+        _common(model, owner)
         return project.add(model)
 
 
-def create_model_version(model: Run, *, owner: str = "owner", created: int | None = None) -> Run:
+def create_model_version(model: Run, *, owner: str = "owner") -> Run:
     """The model's next version, `KEY-MODELKEY-n`, at stage none."""
     project = model.project
     with project.store.lock:
         sys_id = project.next_version_id(model)
         version = Run(project, sys_id, sys_id, kind="model_version")
-        _common(version, owner, created)
+        _common(version, owner)
         version.attributes["sys/model_id"] = Attribute("string", model.sys_id)
         version.attributes["sys/stage"] = Attribute("string", STAGES[0])
         return project.add(version)
@@ -104,7 +102,7 @@ def _custom_id(run: Run) -> str | None:
     return found.value if found is not None else None
 
 
-def _common(run: Run, owner: str | None, created: int | None) -> None:
+def _common(run: Run, owner: str | None, created: int | None = None) -> None:
     """What all kinds have; without an owner also nothing that an owner decides."""
     now = run.project.store.clock()
     system: dict[str, tuple[str, Any]] = {
