@@ -71,7 +71,7 @@ def _open(part: Path, generation: str) -> pq.ParquetFile:
         file = pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise DamagedPartError(str(part), f"it is not a Parquet file ({error})") from error
-    reason = _difference(file.schema_arrow)
+    reason = schema_difference(file.schema_arrow)
     if generation and (file.metadata.metadata or {}).get(GENERATION_KEY) != generation.encode():
         reason = "it is of another export of the run than part 0"
     if reason:
@@ -80,7 +80,8 @@ def _open(part: Path, generation: str) -> pq.ParquetFile:
     return file
 
 
-def _difference(schema: pa.Schema) -> str:
+def schema_difference(schema: pa.Schema) -> str:
+    """What is not the archive's in the schema of a part; empty: nothing."""
     for field in SCHEMA:
         index = schema.get_field_index(field.name)
         if index < 0:
