@@ -42,11 +42,17 @@ class Reason:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor says of one run."""
+    """What the doctor says of one run.
+
+    Args:
+        reasons: what the grade follows from; none for complete and plausible.
+        notes: what else is worth knowing and changes no grade, a sentence each.
+    """
 
     key: RunKey
     grade: Grade
     reasons: tuple[Reason, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,11 @@ class ProjectFinding:
 
 @dataclass(frozen=True)
 class ProjectDiagnosis:
-    """All runs of a project, of every kind, sorted by key; and what belongs to none of them."""
+    """All runs of a project, of every kind; and what belongs to none of them.
+
+    A run that cannot be loaded at all is among them: one whose part 0 is missing or unreadable is
+    damaged and has the id that can still be known, else the stem of its parts.
+    """
 
     project: str
     runs: tuple[Diagnosis, ...] = ()
