@@ -34,7 +34,6 @@ from migration_pipeline.sources.source import (
     RunRestarted,
 )
 
-_QUEUE = 2
 _REPEATS = 3
 _REMARKS = 20
 _FATAL = (CredentialsRefusedError, UnknownProjectError)
@@ -136,6 +135,7 @@ class Reading:
         ahead: a new group begins while fewer runs than this are under way.
         begin: makes the first task of a group.
         workers: tasks under way at once.
+        buffered: items that may wait for whoever takes the events; after that workers do.
         accept_missing_files: a run is done although files that it names are gone.
     """
 
@@ -146,6 +146,7 @@ class Reading:
         ahead: int,
         begin: Callable[[Sequence[RunRef]], Task],
         workers: int,
+        buffered: int,
         accept_missing_files: bool,
     ) -> None:
         self._group, self._ahead, self._begin = group, ahead, begin
@@ -153,7 +154,7 @@ class Reading:
         self._waiting = deque(runs)
         self._runs: dict[RunRef, _Run] = {}
         self._failed: set[RunRef] = set()
-        self._queue: queue.Queue[Item | _TaskDone | BaseException] = queue.Queue(_QUEUE)
+        self._queue: queue.Queue[Item | _TaskDone | BaseException] = queue.Queue(buffered)
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
 

@@ -15,6 +15,9 @@ from migration_pipeline.sources.neptune2.values import Values
 from migration_pipeline.sources.reading import Reading
 from migration_pipeline.sources.source import Event, RunDone, RunRef, Selection
 
+BUFFERED = 32
+"""Pages and files that may wait to be written: a page has at most 10,000 points, half a MB."""
+
 
 class Neptune2Source:
     """Reads through the 2.x client's session; connects at the first request."""
@@ -42,6 +45,7 @@ class Neptune2Source:
             GROUP_RUNS // 2,
             lambda group: Values(reader, group),
             self.config.workers,
+            BUFFERED,
             self.config.accept_missing_files,
         ) as reading:
             for event in reading.events():

@@ -139,6 +139,8 @@ def announced(reader: Reader, run: RunRef, attributes: list[Json]) -> Iterator[I
         ]
         rows = list(parameters(wanted))
         tasks = [task for one in wanted for task in _task(reader, run, one)]
+        # Those of several requests one after another go first, so that none is left for the end.
+        tasks.sort(key=lambda task: isinstance(task, FloatSeries | StringSeries | File))
         unknown = [f"{one['name']} ({one['type']})" for one in attributes if _is_unknown(one)]
     except (KeyError, TypeError, ValueError) as error:
         what = f"{reader.place(run)}: an attribute cannot be read ({type(error).__name__}: {error})"

@@ -17,6 +17,8 @@ from migration_pipeline.sources.source import Event, RunRef, Selection
 
 GROUP_RUNS = 100
 """Runs whose values are asked for together."""
+BUFFERED = 2
+"""Pages that may wait to be written; one can be of many megabytes."""
 
 
 class Neptune3Source:
@@ -46,6 +48,7 @@ class Neptune3Source:
                 2 * GROUP_RUNS,
                 lambda group: Values(reader, group),
                 self.config.workers,
+                BUFFERED,
                 self.config.accept_missing_files,
             ) as reading:
                 yield from reading.events()
