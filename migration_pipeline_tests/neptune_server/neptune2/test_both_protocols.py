@@ -52,6 +52,18 @@ def test_3x_sees_the_runs_of_a_2x_project_and_their_common_types(queried: Runnin
     assert runs.list_runs(project=PROJECT, runs=["TAB-NET", "TAB", "TAB-NET-1"]) == []
 
 
+def test_3x_finds_no_model_by_its_id(server: RunningServer) -> None:
+    project = server.store.projects[PROJECT]
+    create_run(project).set("of a run", "int", 1)
+    create_model(project, "NET").set("of a model", "int", 1)
+    metadata(project)
+    ids = [f"{PROJECT}/{sys_id}" for sys_id in ("TAB-1", "TAB-NET", "TAB")]
+    params = {"projectIdentifiers": [PROJECT], "experimentIdsFilter": ids}
+    answer = Api(server).post("/leaderboard/attributes/definitions/query", params).json()
+    names = {one["name"] for one in answer["entries"]}
+    assert {name for name in names if not name.startswith("sys/")} == {"of a run"}
+
+
 def test_2x_sees_a_3x_run_without_what_it_does_not_know(server: RunningServer) -> None:
     run = server.store.project("acme/vision", key="VIS").create_run("r", experiment="e")
     run.set("lr", "float", 0.5)

@@ -242,6 +242,12 @@ def test_pages_end_at_ten_thousand_and_the_client_goes_on_from_there(
     assert (counted["matchingItemCount"], counted["entries"]) == (12_000, [])
 
 
+def test_a_run_without_a_custom_id_is_not_found_by_one(server: RunningServer) -> None:
+    create_run(server.store.projects[PROJECT])
+    query = {"query": '(`sys/custom_run_id`:string CONTAINS "TAB")'}
+    assert search(server, query=query).json()["entries"] == []
+
+
 def test_a_page_may_be_shorter_than_asked_for(server: RunningServer) -> None:
     fill(server)
     server.faults.limits.search = 2
