@@ -20,6 +20,7 @@ from migration_pipeline.errors import (
     IncompleteAnswerError,
     InvalidTokenError,
     MissingSettingError,
+    SourceRefusedError,
     WrongProtocolError,
 )
 
@@ -116,20 +117,21 @@ def list_projects(
             "Start the job again; they may have changed while they were listed.",
         )
     own = sorted(name for name, its in found.items() if its in (None, version))
-    others = sorted(found.keys() - set(own))
+    other: Version = 2 if version == 3 else 3
+    others = sorted(name for name, its in found.items() if its == other)
     if others and not own:
         raise WrongProtocolError(
             f"all {len(others)} project(s) at {address}, such as {others[0]!r}, are of Neptune "
-            f"{5 - version}.x, this source reads {version}.x",
-            SOURCE_OF[5 - version],
+            f"{other}.x, this source reads {version}.x",
+            SOURCE_OF[other],
         )
     if others:
         log.info(
-            "%d project(s) are not of Neptune %d.x, such as %s: MIGRATION_SOURCE=%s reads them",
+            "%d project(s) are of Neptune %d.x, such as %s: MIGRATION_SOURCE=%s reads them",
             len(others),
-            version,
+            other,
             others[0],
-            SOURCE_OF[5 - version],
+            SOURCE_OF[other],
         )
     return own
 
@@ -138,14 +140,21 @@ def check_version(project: str, found: int | None, version: Version, address: st
     """Refuses a project of the other protocol.
 
     Raises:
-        WrongProtocolError: `found` is a version that this source does not read.
+        WrongProtocolError: `found` is the version that the other source reads.
+        SourceRefusedError: it is one that none reads.
     """
-    if found not in (None, version):
-        raise WrongProtocolError(
-            f"project {project!r} at {address} is of Neptune {found}.x, this source reads "
-            f"{version}.x",
-            SOURCE_OF.get(found, ""),
+    if found in (None, version):
+        return
+    if found not in SOURCE_OF:
+        raise SourceRefusedError(
+            f"project {project!r} at {address} has a structure of version {found}, which no "
+            "source reads",
+            "Convert it at the server: versions 2 and 3 are read.",
         )
+    raise WrongProtocolError(
+        f"project {project!r} at {address} is of Neptune {found}.x, this source reads {version}.x",
+        SOURCE_OF[found],
+    )
 
 
 def not_a_server(address: str, asked: str, answer: object) -> IncompleteAnswerError:

@@ -33,11 +33,11 @@ class Protocol:
     request_of_floats: str
     groups: str
     create: Callable[[Project, str], Run]
-    is_values: Callable[[bytes], bool] | None = None
+    is_values: Callable[[bytes], bool]
 
-    def fault_of_values(self, **what: Any) -> Fault:
-        """At the request that gives the attributes of many runs."""
-        return Fault(self.values, body=self.is_values, **what)
+    def fault_of_values(self, of: Callable[[bytes], bool] = bool, **what: Any) -> Fault:
+        """At the request that gives the attributes of many runs, where its body is one of these."""
+        return Fault(self.values, body=lambda b: self.is_values(b) and of(b), **what)
 
 
 NEPTUNE3 = Protocol(
@@ -50,6 +50,7 @@ NEPTUNE3 = Protocol(
     request_of_floats="POST /api/leaderboard/v1/proto/attributes/series/float",
     groups="migration_pipeline.sources.neptune3.source.GROUP_RUNS",
     create=lambda project, name: project.create_run(name),
+    is_values=bool,
 )
 NEPTUNE2 = Protocol(
     name="neptune2",

@@ -233,32 +233,23 @@ def test_one_bad_run_fails_by_name_and_the_next_export_does_just_it(
     assert server.requests[protocol.request_of_floats] == 1
 
 
-@pytest.mark.parametrize("page", ["first", "later"])
+@pytest.mark.parametrize(
+    ("protocol", "page"), [(NEPTUNE3, "first"), (NEPTUNE3, "later"), (NEPTUNE2, "first")]
+)
 def test_refused_values_fail_one_run_only(
     server: RunningServer, exported: Exported, protocol: Protocol, page: str
 ) -> None:
     runs = fill(server, protocol, 5)
     bad = server.store.projects[PROJECT].find("r2")
     assert bad is not None
-    sys_id = f'{bad.sys_id}"'.encode()
+    sys_id = bad.sys_id.encode()
+    sign = b"" if page == "first" else b"nextPageToken"
     server.faults.limits.values = 30
-    if protocol is NEPTUNE2:  # a page has other runs than the one before; the first has the run
-        refused = [lambda body: sys_id in body.replace(b"\\", b"")]
-    elif page == "first":
-        refused = [lambda body: sys_id in body]
-    else:
-        refused = [
-            lambda body: sys_id in body and b"nextPageToken" in body,
-            lambda body: body.count(b"VISIO") == 1 and sys_id in body,  # alone, it has one page
-        ]
-    for names in refused:
-        both = lambda body, names=names: (
-            names(body)
-            and (  # noqa: E731
-                protocol.is_values is None or protocol.is_values(body)
-            )
+    server.faults.add(protocol.fault_of_values(lambda b: sys_id in b and sign in b, status=400))
+    if page == "later":  # alone, the run has one page only
+        server.faults.add(
+            protocol.fault_of_values(lambda b: b.count(b"VISIO") == 1 and sys_id in b, status=400)
         )
-        server.faults.add(Fault(protocol.values, body=both, status=400))
     exported.export(RUNS)
     assert_whole(exported, runs, but=2)
     assert set(exported.failed) == {id_of(runs, 2)}

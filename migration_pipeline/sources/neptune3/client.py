@@ -63,8 +63,10 @@ from migration_pipeline.errors import (
     SourceRefusedError,
     SourceUnavailableError,
     UnknownProjectError,
+    WrongProtocolError,
 )
 from migration_pipeline.sources.neptune import (
+    SOURCE_OF,
     TOKEN_VARIABLE,
     check_version,
     list_projects,
@@ -193,7 +195,7 @@ class Neptune3Client:
         """
         try:
             found = self._get(f"{_PROJECTS}/get", {"projectIdentifier": project})
-        except SourceRefusedError as error:
+        except (SourceRefusedError, WrongProtocolError) as error:
             if isinstance(error, CredentialsRefusedError):
                 raise
             return  # unknown, or a server that does not tell: asking for its runs decides
@@ -272,6 +274,11 @@ class Neptune3Client:
                 f"Set {TOKEN_VARIABLE} to a token of this server that is still valid.",
             )
         if isinstance(error, neptune_errors.NeptuneUnexpectedResponseError):
+            if _status_of(error) == 404 and "errorType" not in str(error):
+                # Not what was asked for is unknown, but the request: Neptune names its own errors.
+                return WrongProtocolError(
+                    f"{self.address} does not serve the protocol of Neptune 3.x", SOURCE_OF[2]
+                )
             refused = CredentialsRefusedError if _status_of(error) == 401 else SourceRefusedError
             return refused(
                 f"{place} refused a request ({_said(error)})",
