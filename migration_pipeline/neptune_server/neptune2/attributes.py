@@ -78,7 +78,7 @@ def json_number(value: float | None) -> float | str | None:
 def iso(milliseconds: int) -> str:
     """UTC with milliseconds, as the clients parse it."""
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{moment:%Y}".zfill(4) + f"{moment:-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 class Attributes:
