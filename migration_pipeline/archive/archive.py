@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,30 +120,68 @@ class ArchivedRun:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A directory that may hold runs of one kind, and what their files are relative to."""
+
+    kind: Kind
+    directory: Path
+    files_root: Path
+
+
+@dataclass(frozen=True)
 class Archive:
-    """The data and the files directory."""
+    """The data and the files directory.
+
+    Args:
+        model_data, model_files: where another tool put models and model versions; looked at
+            besides, never written to. An object that is in both places is taken from `data`.
+    """
 
     data: Path
     files: Path
+    model_data: Path | None = None
+    model_files: Path | None = None
 
     def project_directory(self, project: str, kind: Kind = "run") -> Path:
+        """Where runs of this kind are written; `places` is where they may be."""
         return self.data / layout.name_on_disk(project) / kind_directory(kind)
 
     def files_root(self, project: str) -> Path:
+        """What the files of the runs in `project_directory` are relative to."""
         return self.files / layout.name_on_disk(project)
+
+    def places(self, project: str, kinds: Collection[Kind] = KINDS) -> list[Place]:
+        """Every directory in which these kinds may lie, whether it is there or not."""
+        name, found = layout.name_on_disk(project), []
+        for kind in KINDS:
+            if kind not in kinds:
+                continue
+            for data, files in self._roots:
+                if kind != "run" or data == self.data:
+                    place = Place(kind, data / name / kind_directory(kind), files / name)
+                    found.append(place)
+        return found
+
+    @property
+    def _roots(self) -> list[tuple[Path, Path]]:
+        roots = [(self.data, self.files)]
+        if self.model_data is not None and self.model_data != self.data:
+            roots.append((self.model_data, self.model_files or self.files))
+        return roots
 
     def projects(self) -> list[str]:
         """Original names of the projects that have at least one part 0, sorted.
 
         Raises:
-            NotAnArchiveError: the data directory is a file.
+            NotAnArchiveError: a data directory is a file.
         """
-        if self.data.exists() and not self.data.is_dir():
-            raise NotAnArchiveError(str(self.data), "it is a file")
         found = set()
-        for directory in sorted(self.data.iterdir()) if self.data.exists() else []:
-            if directory.is_dir() and (first := next(_parts_0(directory), None)):
-                found.add(_project_of(first))
+        for data, _ in self._roots:
+            if data.exists() and not data.is_dir():
+                raise NotAnArchiveError(str(data), "it is a file")
+            for directory in sorted(data.iterdir()) if data.exists() else []:
+                if directory.is_dir() and (first := next(_parts_0(directory), None)):
+                    found.add(_project_of(first))
         return sorted(found)
 
     def runs(
@@ -155,41 +193,29 @@ class Archive:
         cannot be read raises, or is noted in `damaged` where that is given; `find` asks for one
         run without looking at the others.
         """
-        runs = {}
-        for kind in KINDS:
-            directory = self.project_directory(project, kind)
-            for stem, numbers in _stems(directory).items():
+        runs: dict[RunKey, ArchivedRun] = {}
+        for place in self.places(project):
+            for stem, numbers in _stems(place.directory).items():
                 if 0 not in numbers:
                     continue
                 try:
-                    run = self._archived(project, directory, stem, numbers, kind)
+                    run = _archived(project, place, stem, numbers)
                 except DamagedPartError as error:
                     if damaged is None:
                         raise
                     damaged.append(error)
                 else:
-                    runs[run.key] = run
+                    runs.setdefault(run.key, run)
         return runs
-
-    def _archived(
-        self, project: str, directory: Path, stem: str, numbers: list[int], kind: Kind
-    ) -> ArchivedRun:
-        parts = tuple(directory / layout.part_name(stem, n) for n in sorted(numbers))
-        manifest = read_manifest(parts[0])
-        run_id = manifest.run if manifest else str(read_first_value(parts[0], "run_id"))
-        run = ArchivedRun(RunKey(project, run_id, kind), parts, self.files_root(project))
-        run.__dict__["manifest"] = manifest
-        _check_parts(run, sorted(numbers))
-        return run
 
     def find(self, key: RunKey) -> ArchivedRun | None:
         """The run if its part 0 is there."""
-        directory = self.project_directory(key.project, key.kind)
         stem = layout.name_on_disk(key.run)
-        if not (directory / layout.part_name(stem, 0)).exists():
-            return None
-        numbers = _stems(directory, stem)[stem]
-        return self._archived(key.project, directory, stem, numbers, key.kind)
+        for place in self.places(key.project, [key.kind]):
+            if (place.directory / layout.part_name(stem, 0)).exists():
+                numbers = _stems(place.directory, stem)[stem]
+                return _archived(key.project, place, stem, numbers)
+        return None
 
     def manifests(self, project: str, keys: Sequence[RunKey]) -> dict[RunKey, Manifest | None]:
         """Of those runs that are there: their manifests (None: written by another tool).
@@ -197,15 +223,29 @@ class Archive:
         For "what is new": one directory listing a kind, one footer a run.
         """
         found: dict[RunKey, Manifest | None] = {}
-        present: dict[Kind, set[str]] = {}
+        kinds = {key.kind for key in keys}
+        present = [(p, set(_names(p.directory))) for p in self.places(project, kinds)]
         for key in keys:
-            directory = self.project_directory(project, key.kind)
-            if key.kind not in present:
-                present[key.kind] = set(os.listdir(directory)) if directory.exists() else set()
             name = layout.part_name(layout.name_on_disk(key.run), 0)
-            if name in present[key.kind]:
-                found[key] = read_manifest(directory / name)
+            for place, names in present:
+                if place.kind == key.kind and name in names:
+                    found[key] = read_manifest(place.directory / name)
+                    break
         return found
+
+
+def _archived(project: str, place: Place, stem: str, numbers: list[int]) -> ArchivedRun:
+    parts = tuple(place.directory / layout.part_name(stem, n) for n in sorted(numbers))
+    manifest = read_manifest(parts[0])
+    run_id = manifest.run if manifest else str(read_first_value(parts[0], "run_id"))
+    run = ArchivedRun(RunKey(project, run_id, place.kind), parts, place.files_root)
+    run.__dict__["manifest"] = manifest
+    _check_parts(run, sorted(numbers))
+    return run
+
+
+def _names(directory: Path) -> list[str]:
+    return os.listdir(directory) if directory.is_dir() else []
 
 
 def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:

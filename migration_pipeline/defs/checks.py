@@ -21,12 +21,10 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.archive import layout
-from migration_pipeline.archive.archive import KIND_PLURALS, Archive, RunKey
+from migration_pipeline.archive.archive import KIND_PLURALS, Archive, Place, RunKey
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
-    KINDS,
     MANIFEST_KEY,
-    Kind,
     Manifest,
     read_footer,
 )
@@ -120,27 +118,25 @@ class Examination:
 
 @dataclass
 class _Parts:
-    kind: Kind
-    directory: Path
+    place: Place
     stem: str
     numbers: list[int] = field(default_factory=list)
     size: int = 0
 
     def path(self, number: int) -> Path:
-        return self.directory / layout.part_name(self.stem, number)
+        return self.place.directory / layout.part_name(self.stem, number)
 
 
 def examine(archive: Archive, project: str) -> Examination:
     """Looks at every run of a project that has a part 0: its parts, footers, and files' sizes."""
     result = Examination()
-    files_root = archive.files_root(project)
     for parts in _runs_on_disk(archive, project):
         result.runs += 1
-        if parts.kind != "run":
-            result.other_kinds[KIND_PLURALS[parts.kind]] += 1
+        if parts.place.kind != "run":
+            result.other_kinds[KIND_PLURALS[parts.place.kind]] += 1
         result.parquet_bytes += parts.size
         try:
-            _examine_run(parts, files_root, result)
+            _examine_run(parts, result)
         except DamagedPartError as error:
             result.find(parts.stem, error.what)
     result.keep_newest()
@@ -148,21 +144,20 @@ def examine(archive: Archive, project: str) -> Examination:
 
 
 def _runs_on_disk(archive: Archive, project: str) -> Iterator[_Parts]:
-    for kind in KINDS:
-        directory = archive.project_directory(project, kind)
-        if not directory.is_dir():
+    for place in archive.places(project):
+        if not place.directory.is_dir():
             continue
         stems: dict[str, _Parts] = {}
-        with os.scandir(directory) as entries:
+        with os.scandir(place.directory) as entries:
             for entry in entries:
                 if parsed := layout.parse_part_name(entry.name):
-                    parts = stems.setdefault(parsed[0], _Parts(kind, directory, parsed[0]))
+                    parts = stems.setdefault(parsed[0], _Parts(place, parsed[0]))
                     parts.numbers.append(parsed[1])
                     parts.size += entry.stat().st_size
         yield from (parts for parts in stems.values() if 0 in parts.numbers)
 
 
-def _examine_run(parts: _Parts, files_root: Path, result: Examination) -> None:
+def _examine_run(parts: _Parts, result: Examination) -> None:
     footer = read_footer(parts.path(0))
     text = (footer.metadata or {}).get(MANIFEST_KEY)
     if text is None:
@@ -170,7 +165,7 @@ def _examine_run(parts: _Parts, files_root: Path, result: Examination) -> None:
         return
     manifest = Manifest.model_validate_json(text)
     result.count(manifest)
-    name = str(RunKey(manifest.project, manifest.run, parts.kind))
+    name = str(RunKey(manifest.project, manifest.run, parts.place.kind))
     if sorted(parts.numbers) != list(range(manifest.parts)):
         result.find(name, f"{manifest.parts} parts are announced, there are {len(parts.numbers)}")
         return
@@ -183,7 +178,7 @@ def _examine_run(parts: _Parts, files_root: Path, result: Examination) -> None:
     if rows != manifest.rows:
         result.find(name, f"{manifest.rows} rows are announced, the parts have {rows}")
     for entry in manifest.files:
-        if wrong := _wrong_size(os.path.join(files_root, entry.path), entry.size):
+        if wrong := _wrong_size(os.path.join(parts.place.files_root, entry.path), entry.size):
             result.find(name, f"file {entry.path!r} {wrong}")
 
 

@@ -45,8 +45,23 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
         description="MIGRATION_REPORT_PATH: where reports are written.",
     )
 
+    model_data_path: str = Field(
+        default=settings.text("MIGRATION_MODEL_DATA_PATH"),
+        description="MIGRATION_MODEL_DATA_PATH: where neptune-exporter put the parts of 2.x models "
+        "and model versions; empty: nowhere else.",
+    )
+    model_files_path: str = Field(
+        default=settings.text("MIGRATION_MODEL_FILES_PATH"),
+        description="MIGRATION_MODEL_FILES_PATH: the same for their files.",
+    )
+
     def open(self) -> Archive:
-        return Archive(Path(self.data_path).absolute(), Path(self.files_path).absolute())
+        return Archive(
+            Path(self.data_path).absolute(),
+            Path(self.files_path).absolute(),
+            Path(self.model_data_path).absolute() if self.model_data_path else None,
+            Path(self.model_files_path).absolute() if self.model_files_path else None,
+        )
 
 
 class SourceResource(dg.ConfigurableResource[Any]):
