@@ -9,20 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migration_pipeline.archive.schema import FILE_TYPES
 from migration_pipeline.mapping.scan import RunScan, SeriesScan
 from migration_pipeline.mapping.sidecar import MIGRATION, POINTS
 from migration_pipeline.mapping.terms import Capabilities, Loss
 
 
 def series_losses(scan: RunScan) -> list[Loss]:
-    """Losses of the float series; those of single parameters show while they are sent."""
+    """Losses of the float series, and of all that the target has no place for; those of single
+    parameters show while they are sent (`parameters`)."""
     can = scan.capabilities
     return [
         Loss(path, reason, count, _kept(can, reason, series))
         for path, series in sorted(scan.series.items())
         for reason, count in _reasons(can, series)
         if count
-    ]
+    ] + list(_without_a_place(scan))
+
+
+def _without_a_place(scan: RunScan) -> Iterator[Loss]:
+    can = scan.capabilities
+    holds = {"string_series": can.string_series, "histogram_series": can.histogram_series}
+    holds |= dict.fromkeys(FILE_TYPES, can.files)
+    for path, kind in scan.of_types([kind for kind, how in holds.items() if how == "no"]):
+        yield Loss(path, f"no {kind.replace('_', ' ')} there", scan.attributes[path, kind])
 
 
 def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]:
@@ -44,6 +54,8 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
         yield "negative zero", series.negative_zero
     if not can.repeated_points:
         yield "repeated point", series.repeats
+    if (most := can.points_kept_per_series) is not None:
+        yield f"sampled to {most:,} points", max(series.rows - series.repeats - most, 0)
 
 
 WITHOUT_TIME = "without time"

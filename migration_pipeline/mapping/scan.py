@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,38 @@ class FileRow:
     path: str | None
 
 
+class Cut:
+    """A batch, cut into its attributes once for all who look at it."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self.attributes: list[tuple[tuple[str, str], Rows]] = list(segments(batch))
+        """((path, type), rows of the batch)."""
+
+    @cached_property
+    def _points(self) -> Points:
+        return Points.of(self.batch)
+
+    @cached_property
+    def counts(self) -> list[tuple[tuple[str, str], int]]:
+        """((path, type), number of rows)."""
+        return [
+            (attribute, rows.stop - rows.start if isinstance(rows, slice) else len(rows))
+            for attribute, rows in self.attributes
+        ]
+
+    def series(self) -> Iterator[tuple[str, Points]]:
+        """Path and points of each float series."""
+        for (path, kind), rows in self.attributes:
+            if kind == "float_series":
+                yield path, self._points.take(rows)
+
+    def files(self) -> Iterator[FileRow]:
+        for (path, kind), rows in self.attributes:
+            if kind in FILE_TYPES:
+                yield from _file_rows(self.batch, path, kind, rows)
+
+
 @dataclass
 class RunScan:
     """What is known of a run after it was read once.
@@ -105,6 +138,25 @@ class RunScan:
         """(path, type) of the attributes of these types, sorted."""
         return sorted(a for a in self.attributes if a[1] in kinds)
 
+    def count(self, cut: Cut) -> None:
+        """Takes the next rows: counts attributes, looks at float series.
+
+        Raises:
+            StepTooLargeError: the multiplier does not fit this run.
+        """
+        for attribute, rows in cut.counts:
+            self.attributes[attribute] = self.attributes.get(attribute, 0) + rows
+        for path, points in cut.series():
+            _look(self, path, points)
+
+    def look_again(self) -> None:
+        """After all rows: reads disordered series again, for points that are equal at the target.
+
+        Raises:
+            StepsMeetError: the multiplier does not fit this run.
+        """
+        _look_again(self)
+
 
 def scan_run(run: ArchivedRun, capabilities: Capabilities, mapping: ProjectMapping) -> RunScan:
     """Reads a run once; its float series once more where steps repeat or go back.
@@ -123,24 +175,18 @@ def scan_run(run: ArchivedRun, capabilities: Capabilities, mapping: ProjectMappi
         facts.update(batch)
         if sums is not None:
             sums.update(batch)
-        points: Points | None = None
-        for (path, kind), rows in segments(batch):
-            count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-            scan.attributes[path, kind] = scan.attributes.get((path, kind), 0) + count
-            if kind == "float_series":
-                points = points or Points.of(batch)
-                here = points.take(rows)
-                decimals = steps.decimals_of(here.micros, decimals)
-                _look(scan, path, here)
-            elif kind in FILE_TYPES:
-                for row in _file_rows(batch, path, kind, rows):
-                    if row.path is not None:
-                        _check_file(run, row.path, sizes)
-                    scan.files.append(row)
+        cut = Cut(batch)
+        scan.count(cut)
+        for _, points in cut.series():
+            decimals = steps.decimals_of(points.micros, decimals)
+        for row in cut.files():
+            if row.path is not None:
+                check_file(run, row.path, sizes)
+            scan.files.append(row)
     scan.facts = facts.facts(run.key, manifest.parent if manifest else None)
     digest = manifest.digest if manifest else sums.digest() if sums else ""
     scan.content = Content(digest, "" if manifest else fingerprint(run), decimals)
-    _look_again(scan)
+    scan.look_again()
     return scan
 
 
@@ -213,7 +259,12 @@ def _file_rows(batch: pa.RecordBatch, path: str, kind: str, rows: Rows) -> Itera
         yield FileRow(path, kind, step, times[i], value["path"] if value else None)
 
 
-def _check_file(run: ArchivedRun, path: str, sizes: dict[str, int]) -> None:
+def check_file(run: ArchivedRun, path: str, sizes: Mapping[str, int]) -> int:
+    """The size of a file (of a directory, whatever the system says).
+
+    Raises:
+        DamagedPartError: it is not there, or has another size than `sizes` says.
+    """
     try:
         found = run.file(path).stat()
     except OSError as error:
@@ -226,6 +277,7 @@ def _check_file(run: ArchivedRun, path: str, sizes: dict[str, int]) -> None:
             str(run.parts[0]),
             f"it names the file {path!r} with {sizes[path]} bytes, which has {size}",
         )
+    return size
 
 
 def fingerprint(run: ArchivedRun) -> str:

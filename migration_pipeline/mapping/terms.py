@@ -13,6 +13,26 @@ Holds = Literal["native", "file", "tag", "no"]
 """How a target holds something: as its own kind of thing, as a file, as a tag, or not."""
 
 
+class Rate(BaseModel):
+    """How much a target takes in how much time. Each rate counts by itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: Literal["points", "parameters", "files", "requests"]
+    """Points of float series, parameters, uploads, or requests of any kind."""
+    count: int
+    seconds: float
+    per_run: bool = False
+    """It counts for each run, so that runs loaded at the same time have one each."""
+    says: str
+    """Who says so, to be read after "by": `Comet's published limit`."""
+
+    def __str__(self) -> str:
+        period = {1.0: "second", 60.0: "minute", 3600.0: "hour"}.get(self.seconds)
+        each = " of one run" if self.per_run else ""
+        return f"{self.count:,} {self.what}{each} a {period or f'{self.seconds:g} seconds'}"
+
+
 class Capabilities(BaseModel):
     """What a target can hold, and how much at a time. Every number names its source beside it."""
 
@@ -50,12 +70,22 @@ class Capabilities(BaseModel):
     tag_max_length: int | None = None
     points_per_request: int
     parameters_per_request: int
-    requests_per_second: float | None = None
+    rates: tuple[Rate, ...] = ()
+    """What the vendor limits. Only for estimates of time, as is `measured`."""
+    measured: Rate | None = None
+    """What was reached where nothing is limited."""
+    points_kept_per_series: int | None = None
+    """Of a float series with more points the target keeps a sample."""
+    series_per_run: int | None = None
+    parameters_per_run: int | None = None
+    runs_per_project: int | None = None
     file_characters: str = r"\w .=,-"
     """The allowed characters in the path of a file, beside `/`."""
     file_path_max_length: int = 700
     parallel_runs: int = 4
     """How many runs may be loaded at the same time; more gives nothing or is refused."""
+    assumed: tuple[str, ...] = ()
+    """Fields above that no public source settles: the cautious value stands there."""
 
 
 @dataclass(frozen=True)

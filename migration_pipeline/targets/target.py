@@ -24,6 +24,7 @@ from migration_pipeline.mapping.terms import (
     Holds,
     Loss,
     ProjectMapping,
+    Rate,
     RunFacts,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "Loss",
     "Meter",
     "ProjectMapping",
+    "Rate",
     "RunFacts",
     "Target",
     "TargetRun",
@@ -123,6 +125,14 @@ class Target(Protocol):
 
     def check(self) -> None:
         """Raises if it is unreachable, refuses the credentials, or is of an untested version."""
+        ...
+
+    def has_store(self) -> bool:
+        """False where asking for runs would make a store: a database without tables. Makes none.
+
+        Raises:
+            TargetUnavailableError, TargetRefusedError: it cannot be told.
+        """
         ...
 
     def runs(self, project: str, mapping: ProjectMapping) -> Mapping[RunKey, TargetRun]:

@@ -75,6 +75,9 @@ class MlflowTarget:
             assert self._to.client is not None  # opens it, which probes it as well
             self._to.probe()
 
+    def has_store(self) -> bool:
+        return self._to.has_tables()
+
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
         found: dict[RunKey, list[Any]] = {}
         self._of_project.pop((mapping.name_prefix, project), None)

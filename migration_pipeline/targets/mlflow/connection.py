@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from migration_pipeline.errors import (
     ConfigError,
@@ -237,6 +237,25 @@ class Connection:
                 pass
         finally:
             engine.dispose()
+
+    def has_tables(self) -> bool:
+        """Whether a database has MLflow's tables: it makes them where it finds none. A server has
+        made its own."""
+        if self.over_http or "file:" in self.uri:
+            return True
+        path = _sqlite_path(self.uri) if self.one_writer else None
+        if path is not None and not path.exists():
+            return False
+        with self.calls("looking for its tables"):
+            import sqlalchemy
+
+            # Without mode=ro SQLite would make the file.
+            read_only = f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true"
+            engine = sqlalchemy.create_engine(read_only if path else self.uri)
+            try:
+                return bool(sqlalchemy.inspect(engine).has_table("experiments"))
+            finally:
+                engine.dispose()
 
     @contextlib.contextmanager
     def calls(self, doing: str) -> Iterator[None]:

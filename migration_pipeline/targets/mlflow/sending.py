@@ -23,13 +23,15 @@ from migration_pipeline.archive import layout
 from migration_pipeline.archive.digest import int64_column, segments
 from migration_pipeline.archive.schema import PARAMETER_TYPES, VALUE_COLUMN, micros_from_steps
 from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.keys import Attribute, key_names, renames
 from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.names import NameRules, assign_names
+from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Splitter, notes
 from migration_pipeline.mapping.scan import FileRow, RunScan
 from migration_pipeline.mapping.steps import step_text
-from migration_pipeline.mapping.terms import Capabilities, Loss
-from migration_pipeline.mapping.values import cut, float_json, to_text, without_nul
+from migration_pipeline.mapping.terms import Loss
+from migration_pipeline.mapping.values import float_json
 from migration_pipeline.targets.mlflow.connection import Connection
 from migration_pipeline.targets.target import LoadReport, Meter
 
@@ -37,7 +39,6 @@ _SERIES_TYPES = ("string_series", "histogram_series")
 _FILES_AT_A_TIME = 100
 _REQUEST_BYTES = 500_000
 """Of parameters in one request: proxies and hosted servers stop at 1 MB."""
-Attribute = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,12 @@ class Names:
 
     @property
     def renamed(self) -> dict[str, str]:
-        return {path: name for (path, _), name in sorted(self.keys.items()) if path != name}
+        return renames(self.keys)
 
 
 def plan_names(scan: RunScan) -> Names:
     """Names for all that a run holds, known before anything is sent."""
     can = scan.capabilities
-    keys: dict[Attribute, str] = {}
-    for kinds in (PARAMETER_TYPES, frozenset({"float_series"})):
-        keys |= _keys(scan.of_types(kinds), can)
     wanted: dict[str, str] = {}
     for path, kind in scan.of_types(_SERIES_TYPES):
         wanted[f"series\0{path}\0{kind}"] = f"series/{path}.jsonl"
@@ -75,22 +73,10 @@ def plan_names(scan: RunScan) -> Names:
     rules = NameRules(f"{can.file_characters}/", can.file_path_max_length, path=True, tree=True)
     given = assign_names(wanted, rules)
     return Names(
-        keys,
+        key_names(scan.attributes, can),
         {(p, k): given[f"series\0{p}\0{k}"] for p, k in scan.of_types(_SERIES_TYPES)},
         [(row, {child: given[key] for child, key in inside.items()}) for row, inside in rows],
     )
-
-
-def _keys(attributes: list[Attribute], can: Capabilities) -> dict[Attribute, str]:
-    rules = NameRules(
-        can.key_characters, can.key_max_length, path=can.key_is_path, first=can.key_first_character
-    )
-    wanted: dict[str, Attribute] = {}
-    for path, kind in attributes:
-        # The same path may exist with two types; then the second's becomes part of its name.
-        wanted[f"{path}\0{kind}" if path in wanted else path] = (path, kind)
-    given = assign_names({key: key for key in wanted}, rules)
-    return {attribute: given[key] for key, attribute in wanted.items()}
 
 
 def _inside(scan: RunScan, row: FileRow) -> list[str]:
@@ -131,9 +117,11 @@ class Sender:
     _metrics: list[Any] = field(default_factory=list)
     _params: list[Any] = field(default_factory=list)
     _param_bytes: int = 0
-    _seen: set[Attribute] = field(default_factory=set)
     _splitters: dict[str, Splitter] = field(default_factory=dict)
     _beside: dict[str, IO[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._mapper = ParameterMapper(self.scan.capabilities)
 
     def send(self) -> LoadReport:
         """Everything but the tags of completion."""
@@ -208,15 +196,14 @@ class Sender:
 
     def _parameters(self, path: str, kind: str, values: list[Any]) -> None:
         for value in values:
-            shown, reason = self._shown(path, kind, value)
+            shown, reason = self._mapper.shown(path, kind, value)
+            self.losses += self._mapper.losses(path, reason, value)
             if reason:
-                if value is not None:  # where there is no value, none is lost
-                    self.losses.append(Loss(path, reason, 1, sidecar.PARAMETERS))
                 exact = float_json(value) if kind == "float" else value
                 line = {"attribute": path, "type": kind, "value": exact, "shown": shown}
-                line["again"] = reason == "repeated value"
+                line["again"] = reason == REPEATED
                 sidecar.write_line(self._beside[sidecar.PARAMETERS], line)
-            if shown is None or reason == "repeated value":
+            if shown is None or reason == REPEATED:
                 continue
             param = self.to.entities.Param(self.names.keys[path, kind], shown)
             self._params.append(param)
@@ -224,22 +211,6 @@ class Sender:
             most = self.scan.capabilities.parameters_per_request
             if len(self._params) >= most or self._param_bytes > _REQUEST_BYTES:
                 self._flush_params()
-
-    def _shown(self, path: str, kind: str, value: Any) -> tuple[str | None, str]:
-        """The text that MLflow gets, and why it is not all of the value."""
-        if (path, kind) in self._seen:
-            return None, "repeated value"
-        self._seen.add((path, kind))
-        if value is None:
-            return None, "without value"
-        text = to_text(kind, value)
-        can = self.scan.capabilities
-        shown = text if can.parameter_nul else without_nul(text)
-        reason = "" if shown == text else "null character"
-        if can.parameter_max_length is not None and len(shown) > can.parameter_max_length:
-            shown = cut(shown, can.parameter_max_length, sidecar.PARAMETERS)
-            reason = "parameter too long"
-        return shown, reason
 
     def _flush_params(self) -> None:
         if self._params:

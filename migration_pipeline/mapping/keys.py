@@ -1,0 +1,39 @@
+"""What parameters and float series are called at a target: known before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from migration_pipeline.archive.schema import PARAMETER_TYPES
+from migration_pipeline.mapping.names import NameRules, assign_names
+from migration_pipeline.mapping.terms import Capabilities
+
+Attribute = tuple[str, str]
+"""Path and type: one path may exist with two types."""
+
+
+def key_names(attributes: Iterable[Attribute], can: Capabilities) -> dict[Attribute, str]:
+    """A run's parameters and float series → their names; other attributes have none.
+
+    A parameter and a series may have the same name: targets hold them apart.
+    """
+    ordered = sorted(attributes)
+    keys = _names([a for a in ordered if a[1] in PARAMETER_TYPES], can)
+    return keys | _names([a for a in ordered if a[1] == "float_series"], can)
+
+
+def renames(keys: Mapping[Attribute, str]) -> dict[str, str]:
+    """Path → its name, where that is another one."""
+    return {path: name for (path, _), name in sorted(keys.items()) if path != name}
+
+
+def _names(attributes: list[Attribute], can: Capabilities) -> dict[Attribute, str]:
+    rules = NameRules(
+        can.key_characters, can.key_max_length, path=can.key_is_path, first=can.key_first_character
+    )
+    wanted: dict[str, Attribute] = {}
+    for path, kind in attributes:
+        # The same path may exist with two types; then the second's becomes part of its name.
+        wanted[f"{path}\0{kind}" if path in wanted else path] = (path, kind)
+    given = assign_names({key: key for key in wanted}, rules)
+    return {attribute: given[key] for key, attribute in wanted.items()}
