@@ -30,6 +30,7 @@ from migration_pipeline.sources.reading import Item, Remark, Task
 from migration_pipeline.sources.source import Rows, RunRef
 
 _IMAGES_PER_TASK = 20
+"""At most; a short series is a task for each, so that all workers share it."""
 _NO_POINTS = "{count} series have no points: {list}"
 _INDEX_AS_STEP = (
     "{count} file series have the index of each file as its step, because 2.x does not give the "
@@ -195,8 +196,9 @@ class Images(Task):
                 f"{reader.place(run)}, series {self._path!r}: the answer has no count of files"
             ) from error
         yield Remark(run, _INDEX_AS_STEP if total else _NO_POINTS, self._path)
-        for start in range(0, total, _IMAGES_PER_TASK):
-            yield _SomeImages(reader, run, self._path, start, min(start + _IMAGES_PER_TASK, total))
+        size = max(1, min(_IMAGES_PER_TASK, total // _IMAGES_PER_TASK))
+        for start in range(0, total, size):
+            yield _SomeImages(reader, run, self._path, start, min(start + size, total))
         self.finished = True
 
     def split(self) -> Sequence[Task]:
