@@ -68,8 +68,8 @@ RULES: dict[str, Rule] = {
     "times_shifted": Rule(False, "The points' times are a whole number of hours off "
                           "sys/creation_time: local time was taken for UTC, or the times were "
                           "given by hand."),
-    "unordered_rows": Rule(False, "Steps of a series go backward, or its rows lie apart: no loss, "
-                           "but no exporter writes so. Can be repaired."),
+    "unordered_rows": Rule(False, "Steps of a series go backward, which neptune-exporter does not "
+                           "write: no loss, but somebody changed the parts. Can be repaired."),
     "duplicate_rows": Rule(False, "Rows of an attribute share one step: written twice, or logged "
                            "twice. Rows that are equal throughout can be repaired."),
 }  # fmt: skip

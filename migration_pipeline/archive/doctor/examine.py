@@ -1,0 +1,170 @@
+"""Examines the runs of an archive: each by itself, then all of a project beside each other.
+
+Runs are read by a few threads, batch by batch; what is to be compared goes into a database
+(`evidence`), so memory does not grow with the number of points, attributes or files.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.doctor.adopted import look_at_adopted
+from migration_pipeline.archive.doctor.announced import invalid, look_at_announced, manifest_in
+from migration_pipeline.archive.doctor.claims import claimed_twice, files_directory, unnamed_files
+from migration_pipeline.archive.doctor.diagnosis import (
+    Diagnosis,
+    ProjectDiagnosis,
+    ProjectFinding,
+    grade_of,
+)
+from migration_pipeline.archive.doctor.errors_file import read_failures
+from migration_pipeline.archive.doctor.evidence import Evidence
+from migration_pipeline.archive.doctor.facts import RunFacts
+from migration_pipeline.archive.doctor.failures import failed_requests, unknown_failures
+from migration_pipeline.archive.doctor.gaps import (
+    missing_ids,
+    missing_parents,
+    old_listing,
+    unfinished,
+)
+from migration_pipeline.archive.doctor.on_disk import RunOnDisk, runs_on_disk
+from migration_pipeline.archive.doctor.rules import because, some
+from migration_pipeline.archive.doctor.siblings import (
+    absent_or_nan,
+    compare_siblings,
+    compare_values,
+)
+from migration_pipeline.archive.manifest import Manifest, read_footer
+from migration_pipeline.errors import DamagedPartError
+
+_WORKERS = min(4, os.cpu_count() or 1)
+Progress = Callable[[int, int], None]
+"""Called with (runs examined, runs there are)."""
+
+
+def examine(
+    archive: Archive,
+    project: str,
+    *,
+    thorough: bool = True,
+    errors: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> ProjectDiagnosis:
+    """Grades all runs of a project.
+
+    Args:
+        thorough: recompute the digests that manifests announce. Without it no run is called
+            complete; runs without a manifest are read wholly all the same, for nothing vouches for
+            them.
+        errors: neptune-exporter's errors files (`errors_files` finds them).
+
+    Raises:
+        NotAnArchiveError: a directory cannot be listed.
+    """
+    started = time.monotonic()
+    on_disk = list(runs_on_disk(archive, project))
+    readable = [run for run in on_disk if run.numbers]
+    facts: list[RunFacts] = []
+    with Evidence() as evidence:
+        for one in _look_at_all(project, readable, thorough):
+            evidence.add(one)
+            facts.append(one)
+            if progress:
+                progress(len(facts), len(readable))
+        failures = read_failures(errors, [])
+        evidence.add_failures(f for f in failures if f.project == project)
+        evidence.close_lists()
+        for rule in (compare_siblings, compare_values, claimed_twice, failed_requests):
+            for number, reason in rule(evidence):
+                facts[number].reasons.append(reason)
+        adopted = {run.stem for run, one in zip(readable, facts, strict=True) if not one.manifest}
+        findings = [
+            *files_directory(project, facts),
+            *unfinished(project, on_disk, adopted),
+            *missing_ids(project, facts),
+            *missing_parents(project, facts),
+            *old_listing(project, facts),
+            *unknown_failures(evidence, project),
+            *unnamed_files(evidence, project, facts),
+            *_absent_or_nan(evidence, project),
+        ]
+    return ProjectDiagnosis(
+        project,
+        runs=tuple(_by_key(facts)),
+        findings=tuple(findings),
+        rows=sum(one.rows for one in facts),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _look_at_all(project: str, runs: Sequence[RunOnDisk], thorough: bool) -> Iterator[RunFacts]:
+    """In the order of `runs`, a few ahead at most."""
+    waiting: deque[Future[RunFacts]] = deque()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        try:
+            for run in runs:
+                waiting.append(pool.submit(look_at, project, run, thorough))
+                if len(waiting) > 4 * _WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def look_at(project: str, run: RunOnDisk, thorough: bool) -> RunFacts:
+    """All that can be said of one run without looking at others."""
+    key = RunKey(project, run.probable_id(), run.place.kind)
+    facts = RunFacts(key, run.place.files_root, written=run.written)
+    if manifest := _manifest(run, facts):
+        look_at_announced(run, facts, manifest, thorough)
+        return facts
+    if gaps := sorted(set(range(run.numbers[-1])).difference(run.numbers)):
+        text = f"part {gaps[0]} is missing, part {run.numbers[-1]} is there"
+        facts.reasons.append(because("part_missing", text))
+    look_at_adopted(run, facts)
+    if run.tmp:
+        text = f"{len(run.tmp)} temporary part(s) lie beside it: {some(run.tmp)}"
+        facts.reasons.append(because("leftover_tmp", text))
+    return facts
+
+
+def _manifest(run: RunOnDisk, facts: RunFacts) -> Manifest | None:
+    if 0 not in run.numbers:
+        return None
+    try:
+        return manifest_in(read_footer(run.part(0)))
+    except ValidationError as error:
+        facts.reasons.append(invalid(error))
+    except DamagedPartError:
+        pass  # reading its rows will say so
+    return None
+
+
+def _by_key(facts: Sequence[RunFacts]) -> Iterator[Diagnosis]:
+    """Sorted by key; what has one key by mistake becomes one diagnosis with all reasons."""
+    found: dict[RunKey, Diagnosis] = {}
+    for one in (run.diagnosis() for run in facts):
+        if other := found.get(one.key):
+            reasons = tuple(dict.fromkeys((*other.reasons, *one.reasons)))
+            proven = other.grade == one.grade == "complete"
+            grade = grade_of(reasons, proven)
+            one = Diagnosis(one.key, grade, reasons, (*other.notes, *one.notes))
+        found[one.key] = one
+    yield from (found[key] for key in sorted(found, key=lambda k: (k.kind != "run", k.kind, k.run)))
+
+
+def _absent_or_nan(evidence: Evidence, project: str) -> Iterator[ProjectFinding]:
+    rows, runs = absent_or_nan(evidence)
+    if rows:
+        text = f"{rows} numbers of {runs} run(s) have a row without a value, which others have"
+        yield ProjectFinding(project, "absent_or_nan", text)

@@ -1,0 +1,159 @@
+"""What lies in an archive's directories, found without trusting that any part can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migration_pipeline.archive import layout
+from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place
+from migration_pipeline.archive.doctor.diagnosis import ProjectFinding
+from migration_pipeline.archive.manifest import Kind, read_manifest
+from migration_pipeline.archive.reader import read_first_value
+from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
+
+_TMP = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.\w{8})?\.parquet\.tmp$")
+_NAMED = re.compile(r"^(?P<clean>.*)-(?P<digest>[0-9a-f]{16})$", re.DOTALL)
+
+
+@dataclass
+class RunOnDisk:
+    """The parts of one run, whether they can be read or not.
+
+    Args:
+        numbers: of the parts that are there.
+        tmp: names of temporary parts.
+        written: when the oldest part was modified, seconds since 1970.
+    """
+
+    place: Place
+    stem: str
+    numbers: list[int] = field(default_factory=list)
+    tmp: list[str] = field(default_factory=list)
+    written: float = 0.0
+
+    def part(self, number: int) -> Path:
+        return self.place.directory / layout.part_name(self.stem, number)
+
+    def is_named_as(self, run: str) -> bool:
+        """Whether the digest in the parts' names is that of a run id; true where there is none."""
+        match = _NAMED.match(self.stem)
+        return match is None or match["digest"] == layout.digest(run)
+
+    def probable_id(self) -> str:
+        """The run id as far as names tell it: for certain if the digest confirms it."""
+        return original_name(self.stem) or self.stem
+
+
+def original_name(on_disk: str) -> str | None:
+    """The original of a cleaned name, if it has at most one replaced character and that is a `/`.
+
+    The digest in the name confirms it; None: it does not.
+    """
+    match = _NAMED.match(on_disk)
+    if match is None:
+        return None
+    clean = match["clean"]
+    slashed = (clean[:i] + "/" + clean[i + 1 :] for i, c in enumerate(clean) if c == "_")
+    for candidate in (clean, *slashed):
+        if layout.digest(candidate) == match["digest"]:
+            return candidate
+    return None
+
+
+def runs_on_disk(archive: Archive, project: str) -> Iterator[RunOnDisk]:
+    """All of a project that has a part or a temporary part, of every kind.
+
+    What lies in two places is taken from the first, as everywhere.
+    """
+    seen: set[tuple[Kind, str]] = set()
+    for place in archive.places(project):
+        runs: dict[str, RunOnDisk] = {}
+        for entry in _entries(place.directory):
+            match = _TMP.match(entry.name)
+            parsed = layout.parse_part_name(entry.name)
+            stem = match["stem"] if match else parsed[0] if parsed else None
+            if stem is None or (place.kind, stem) in seen:
+                continue
+            run = runs.setdefault(stem, RunOnDisk(place, stem))
+            if match:
+                run.tmp.append(entry.name)
+            elif parsed:
+                run.numbers.append(parsed[1])
+                with contextlib.suppress(FileNotFoundError):  # swapped in this moment
+                    modified = entry.stat().st_mtime
+                    run.written = min(run.written or modified, modified)
+        seen.update((place.kind, run.stem) for run in runs.values() if 0 in run.numbers)
+        for run in runs.values():
+            run.numbers.sort()
+            run.tmp.sort()
+            yield run
+
+
+def projects_on_disk(archive: Archive) -> tuple[list[str], list[ProjectFinding]]:
+    """Names of all projects, sorted, as far as their folders tell; what is wrong with folders.
+
+    Raises:
+        NotAnArchiveError: the data directory is none, or holds neither part nor temporary part.
+    """
+    if not archive.data.is_dir():
+        is_there = archive.data.exists()
+        raise NotAnArchiveError(str(archive.data), "it is a file" if is_there else "there is none")
+    projects: set[str] = set()
+    findings: list[ProjectFinding] = []
+    roots = [archive.data] + ([archive.model_data] if archive.model_data else [])
+    folders = [entry for root in roots for entry in _entries(root)]
+    for folder in sorted(folders, key=lambda entry: entry.path):
+        parts = _parts_of_project(Path(folder.path)) if folder.is_dir() else []
+        if not parts:
+            continue
+        name = _project_of(parts) or original_name(folder.name)
+        if name is None:
+            text = f"none of the parts in {folder.path} says which project they are of"
+            findings.append(ProjectFinding("", "unreadable_folder", text))
+        elif (right := layout.name_on_disk(name)) != folder.name:
+            text = f"{folder.path} holds runs of {name!r}, whose folder is {right!r}: rename it"
+            findings.append(ProjectFinding(name, "folder_of_another_project", text))
+        else:
+            projects.add(name)
+    if not projects and not findings:
+        raise NotAnArchiveError(str(archive.data), "no folder in it holds a Parquet part of a run")
+    return sorted(projects), findings
+
+
+def _parts_of_project(directory: Path) -> list[Path]:
+    """Parts 0 first, temporary ones last."""
+    found = []
+    for place in (directory, *(directory / name for name in KIND_DIRECTORIES)):
+        for entry in _entries(place):
+            if parsed := layout.parse_part_name(entry.name):
+                found.append((parsed[1], Path(entry.path)))
+            elif _TMP.match(entry.name):
+                found.append((1 << 60, Path(entry.path)))
+    return [path for _, path in sorted(found)]
+
+
+def _project_of(parts: list[Path]) -> str | None:
+    for part in parts:
+        with contextlib.suppress(DamagedPartError):
+            manifest = read_manifest(part)
+            return manifest.project if manifest else str(read_first_value(part, "project_id"))
+    return None
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    """
+    Raises:
+        NotAnArchiveError: the directory is there and cannot be listed.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise NotAnArchiveError(str(directory), f"it cannot be listed ({error})") from error
