@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Literal, get_args
 
 from migration_pipeline.archive.archive import RunKey
@@ -83,6 +85,33 @@ class ProjectDiagnosis:
         """Grade → number of runs, all four grades."""
         counts = Counter(run.grade for run in self.runs)
         return {grade: counts[grade] for grade in GRADES}
+
+
+@dataclass(frozen=True)
+class ArchiveDiagnosis:
+    """The examined projects of an archive, and what belongs to none of them.
+
+    Args:
+        thorough: digests of manifests were recomputed.
+        errors_files: neptune-exporter's, that were read.
+        findings: of folders and errors files; those of a project are its own.
+    """
+
+    data: Path
+    files: Path
+    thorough: bool
+    errors_files: tuple[Path, ...]
+    examined_at: datetime
+    projects: tuple[ProjectDiagnosis, ...]
+    findings: tuple[ProjectFinding, ...] = ()
+
+    def grades(self) -> dict[Grade, int]:
+        """Grade → number of runs, all four grades."""
+        each = [project.grades() for project in self.projects]
+        return {grade: sum(counts[grade] for counts in each) for grade in GRADES}
+
+    def all_findings(self) -> tuple[ProjectFinding, ...]:
+        return self.findings + tuple(f for project in self.projects for f in project.findings)
 
 
 def grade_of(reasons: Iterable[Reason], proven_whole: bool) -> Grade:

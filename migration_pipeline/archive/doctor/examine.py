@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,34 +21,87 @@ from migration_pipeline.archive.doctor.adopted import look_at_adopted
 from migration_pipeline.archive.doctor.announced import invalid, look_at_announced, manifest_in
 from migration_pipeline.archive.doctor.claims import claimed_twice, files_directory, unnamed_files
 from migration_pipeline.archive.doctor.diagnosis import (
+    ArchiveDiagnosis,
     Diagnosis,
     ProjectDiagnosis,
     ProjectFinding,
     grade_of,
 )
-from migration_pipeline.archive.doctor.errors_file import read_failures
+from migration_pipeline.archive.doctor.errors_file import errors_files, read_failures
 from migration_pipeline.archive.doctor.evidence import Evidence
 from migration_pipeline.archive.doctor.facts import RunFacts
-from migration_pipeline.archive.doctor.failures import failed_requests, unknown_failures
+from migration_pipeline.archive.doctor.failures import (
+    beyond_the_archive,
+    failed_requests,
+    unknown_failures,
+)
 from migration_pipeline.archive.doctor.gaps import (
     missing_ids,
     missing_parents,
     old_listing,
     unfinished,
 )
-from migration_pipeline.archive.doctor.on_disk import RunOnDisk, runs_on_disk
+from migration_pipeline.archive.doctor.on_disk import RunOnDisk, projects_on_disk, runs_on_disk
 from migration_pipeline.archive.doctor.rules import because, some
 from migration_pipeline.archive.doctor.siblings import (
     absent_or_nan,
     compare_siblings,
     compare_values,
 )
-from migration_pipeline.archive.manifest import Manifest, read_footer
-from migration_pipeline.errors import DamagedPartError
+from migration_pipeline.archive.manifest import Manifest, now, read_footer
+from migration_pipeline.errors import DamagedPartError, UnknownNameError
 
 _WORKERS = min(4, os.cpu_count() or 1)
 Progress = Callable[[int, int], None]
 """Called with (runs examined, runs there are)."""
+
+
+def examine_archive(
+    archive: Archive,
+    projects: Sequence[str] = (),
+    *,
+    thorough: bool = True,
+    errors_path: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ArchiveDiagnosis:
+    """Grades all runs of some projects.
+
+    Args:
+        projects: names; empty: all that the archive holds.
+        errors_path: where else an errors file lies.
+        progress: called with (project, runs examined, runs there are).
+
+    Raises:
+        NotAnArchiveError: the data directory is none, or a directory cannot be listed.
+        UnknownNameError: a project is not in the archive.
+        ConfigError: there is no errors file where one was said to be.
+    """
+    known, findings = projects_on_disk(archive)
+    for name in projects:
+        if name not in known:
+            raise UnknownNameError("project in the archive", name, known, "NEPTUNE_PROJECT")
+    errors = errors_files(archive, errors_path)
+    unreadable: list[tuple[Path, int]] = []
+    strange = list(beyond_the_archive(read_failures(errors, unreadable), known, unreadable))
+    found = [
+        examine(
+            archive,
+            project,
+            thorough=thorough,
+            errors=errors,
+            progress=partial(progress, project) if progress else None,
+        )
+        for project in projects or known
+    ]
+    return ArchiveDiagnosis(
+        archive.data,
+        archive.files,
+        thorough,
+        tuple(errors),
+        now(),
+        tuple(found),
+        (*findings, *strange),
+    )
 
 
 def examine(
