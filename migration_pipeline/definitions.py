@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from migration_pipeline.defs import automation, export, jobs, load, settings
+from migration_pipeline.defs.adopt import adopt
 from migration_pipeline.defs.console import console
 from migration_pipeline.defs.demo import demo
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
@@ -20,7 +21,7 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
             *(load.load_asset(name) for name in target_names()),
             *(load.run_records(name) for name in target_names()),
         ],
-        jobs=[jobs.migrate, jobs.migrate_project(targets), demo],
+        jobs=[jobs.migrate, jobs.migrate_project(targets), adopt, demo],
         sensors=[automation.discover_projects],
         schedules=[automation.nightly],
         resources={

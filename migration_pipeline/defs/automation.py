@@ -5,7 +5,7 @@ import dagster as dg
 from migration_pipeline.defs import partitions, settings
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import migrate
-from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -23,14 +23,14 @@ from migration_pipeline.sources.projects import (
     owners=OWNERS,
 )
 def discover_projects(
-    context: dg.SensorEvaluationContext, source: SourceResource
+    context: dg.SensorEvaluationContext, source: SourceResource, archive: ArchiveResource
 ) -> dg.SensorResult | dg.SkipReason:
     choice = ProjectChoice(
         settings.names(NAMES_VARIABLE),
         settings.text(INCLUDE_VARIABLE),
         settings.text(EXCLUDE_VARIABLE),
     )
-    found = choice.of(source.open().list_projects())
+    found = choice.of(source.open(archive).list_projects())
     known = set(context.instance.get_dynamic_partitions(str(partitions.projects.name)))
     new = [key for p in found if (key := partitions.project_partition(p)) not in known]
     if not new:

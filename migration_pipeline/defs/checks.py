@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_PLURALS, Archive, Place, RunKey
@@ -139,6 +140,8 @@ def examine(archive: Archive, project: str) -> Examination:
             _examine_run(parts, result)
         except DamagedPartError as error:
             result.find(parts.stem, error.what)
+        except ValidationError as error:
+            result.find(parts.stem, f"its manifest cannot be read ({error.errors()[0]['msg']})")
     result.keep_newest()
     return result
 

@@ -26,7 +26,7 @@ from migration_pipeline.defs.jobs import (
     summary,
 )
 from migration_pipeline.defs.load import LoadConfig
-from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 
 FOLDER = "demo"
 TARGET = "mlflow"
@@ -59,7 +59,8 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
         for kind in SOURCES:
             given = {"resources": _resources(Path(FOLDER), kind), "loggers": console.CONFIG}
             source = SourceResource(kind=kind, api_token_variable=TOKEN_VARIABLE)
-            outcomes += migrate_all(context, source, config, config.run_config(given))
+            archive = ArchiveResource(**given["resources"]["archive"]["config"])
+            outcomes += migrate_all(context, source, archive, config, config.run_config(given))
     text = report(outcomes, time.monotonic() - started)
     say_last(text)
     context.add_output_metadata({"report": dg.MetadataValue.md(f"```\n{text}\n```")})

@@ -7,7 +7,7 @@ itself counts as exported only when every chunk did its part.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.archive.archive import KIND_PLURALS, Archive, RunKey
-from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.defs import partitions, picture, records
 from migration_pipeline.defs.checks import (
     MANIFESTS_KEPT,
@@ -29,16 +28,17 @@ from migration_pipeline.defs.checks import (
     whole_spec,
 )
 from migration_pipeline.defs.config import MAX_CHUNKS, MIN_CHUNK, ExportConfig
+from migration_pipeline.defs.examined import take, taken_result
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 from migration_pipeline.errors import (
     ConfigError,
-    DamagedPartError,
     MigrationError,
     RunsFailedError,
     Terminal,
     UnknownPartitionError,
 )
 from migration_pipeline.mapping.forks import families
+from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
 from migration_pipeline.sources.source import Event, RunRef, Selection
 
@@ -65,11 +65,16 @@ def plan_runs(
     source: SourceResource,
     archive: ArchiveResource,
 ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
-    project = known_project(context)
+    project, there = known_project(context), archive.open()
+    opened = source.open(archive)
+    if isinstance(opened, ArchiveSource):
+        yield dg.Output(_taken(context, opened, there, project, config.selection()), "planned")
+        return
     with retried(context):
-        found = plan_export(source.open(), archive.open(), project, config.selection())
-    there = [*found.present, *found.changed, *found.adopted]
-    late = _record_missing(context, archive.open(), project, there)
+        found = plan_export(opened, there, project, config.selection())
+    late = _record_missing(
+        context, there, project, [*found.present, *found.changed, *found.adopted]
+    )
     chunks = chunked(found.due, config.chunk_size)
     context.log.info(_intention(found, len(chunks)))
     if late:
@@ -87,7 +92,7 @@ def plan_runs(
         "unchanged": len(found.present),
         "adopted": len(found.adopted),
     }
-    yield dg.Output({"project": project, "counts": counts}, "planned")
+    yield dg.Output({"project": project, "counts": counts, "taken": None}, "planned")
 
 
 @dg.op(
@@ -107,9 +112,9 @@ def export_chunk(
     keys = [run.key for run in runs]
     with retried(context), _recording(context, opened, project, keys):
         missing = plan_export(_Listed(runs), opened, project, selection).due
-        report = export_runs(source.open(), opened, missing, selection, context.log.info)
+        report = export_runs(source.open(archive), opened, missing, selection, context.log.info)
         raise_failures("export", project, report.failures)
-    exported = [m for m in _manifests(opened, project, keys).values() if m]
+    exported = [m for m in records.readable_manifests(opened, project, keys).values() if m]
     return {
         "points": sum(m.points for m in exported),
         "bytes": sum(m.bytes for m in exported),
@@ -133,13 +138,16 @@ def finish_export(
         None,
         "result",
         metadata={
-            **_totals(found),
+            **totals(found),
             **planned["counts"],
             **_rates(chunks),
             **_runs_table(found),
             **_curves(context, opened, found, drawn_anew=bool(chunks)),
         },
     )
+    if planned["taken"] is not None:
+        yield taken_result(KEY, found, planned["taken"])
+        return
     for where, what in found.findings[:5]:
         context.log.error(f"{where}: {what}. {WHOLE_REMEDY}")
     yield whole_result(KEY, found)
@@ -181,6 +189,21 @@ run_records = dg.AssetSpec(
     owners=OWNERS,
     kinds=KINDS,
 )
+
+
+def _taken(
+    context: dg.OpExecutionContext,
+    source: ArchiveSource,
+    archive: Archive,
+    project: str,
+    selection: Selection,
+) -> Payload:
+    """Instead of an export, where the archive itself is the source: nothing is to be exported."""
+    source.check(selection)
+    context.log.info(f"{project}: the source is the archive, so nothing is to be exported")
+    found = take(context, source, archive, project)
+    counts = {"exported now": 0, "exported again": 0, **found["grades"]}
+    return {"project": project, "counts": counts, "taken": found}
 
 
 def _intention(found: ExportPlan, steps: int) -> str:
@@ -291,13 +314,13 @@ def _recording(
 
     Runs that were there before without a record (their step died) are recorded too.
     """
-    before = _manifests(archive, project, keys)
+    before = records.readable_manifests(archive, project, keys)
     if before:
         _record_missing(context, archive, project, list(before))
     try:
         yield
     finally:
-        after = _manifests(archive, project, keys)
+        after = records.readable_manifests(archive, project, keys)
         records.record(
             context,
             records.EXPORTED,
@@ -311,26 +334,12 @@ def _record_missing(
     """Records runs that lie on disk and have no record; returns how many."""
     known = records.recorded(context.instance, records.EXPORTED, project) if keys else set()
     missing = [key for key in keys if partitions.run_partition(key) not in known]
-    manifests = _manifests(archive, project, missing)
+    manifests = records.readable_manifests(archive, project, missing)
     return records.record(
         context,
         records.EXPORTED,
         [(key, records.of_manifest(manifest)) for key, manifest in manifests.items()],
     )
-
-
-def _manifests(
-    archive: Archive, project: str, keys: Sequence[RunKey]
-) -> dict[RunKey, Manifest | None]:
-    """Of those runs that are there and readable; a damaged one is due, or found by the check."""
-    try:
-        return archive.manifests(project, keys)
-    except DamagedPartError:
-        readable: dict[RunKey, Manifest | None] = {}
-        for key in keys:
-            with suppress(DamagedPartError):
-                readable |= archive.manifests(project, [key])
-        return readable
 
 
 def _to_plain(run: RunRef) -> Payload:
@@ -349,20 +358,26 @@ def _from_plain(project: str, run: Payload) -> RunRef:
     return RunRef(key, run["handle"], modified, run["parent"])
 
 
-def _totals(found: Examination) -> dict[str, int]:
-    return {
+def totals(found: Examination) -> dict[str, int]:
+    """Figures of what lies in the archive; without those that only manifests tell, unless all runs
+    have one."""
+    figures = {
         "runs": found.runs,
         **{
             f"{OF_THEM}{words}": found.other_kinds[words]
             for words in KIND_PLURALS.values()
             if words in found.other_kinds
         },
-        "attributes": found.attributes,
         "rows": found.rows,
+        "bytes of parquet": found.parquet_bytes,
+    }
+    if found.adopted:
+        return figures
+    return figures | {
+        "attributes": found.attributes,
         "points": found.points,
         "files": found.files,
         "bytes of files": found.bytes,
-        "bytes of parquet": found.parquet_bytes,
         "files missing at the source": found.missing_files,
         "runs with notes": found.noted,
     }

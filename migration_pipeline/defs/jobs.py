@@ -120,7 +120,8 @@ def migrate_projects(context: dg.OpExecutionContext, config: MigrateConfig) -> N
         # A start without a config uses the job's, which the run does not repeat.
         given: Any = context.run_config or context.job_def.run_config or {}
         run_config = config.run_config(given)
-        outcomes = migrate_all(context, context.resources.source, config, run_config)
+        source, archive = context.resources.source, context.resources.archive
+        outcomes = migrate_all(context, source, archive, config, run_config)
         say_last(f"migrate: {summary(outcomes)}")
         context.add_output_metadata({"summary": summary(outcomes)})
     raise_for_failed(outcomes)
@@ -192,6 +193,7 @@ class Outcome:
 def migrate_all(
     context: dg.OpExecutionContext,
     source: SourceResource,
+    archive: ArchiveResource,
     config: MigrateConfig,
     run_config: Mapping[str, Any],
 ) -> list[Outcome]:
@@ -206,7 +208,7 @@ def migrate_all(
     if dead := liveness.close_dead_runs(context.instance):
         context.log.info(f"{dead} run(s) of an earlier start had died; they are closed now")
     choice, selection = config.choice(), config.selection()
-    projects = find_projects(source.open(), choice, selection)
+    projects = find_projects(source.open(archive), choice, selection)
     keys = [partitions.project_partition(project) for project in projects]
     records.add_partitions(context.instance, partitions.projects, keys)
     context.log.info(f"{len(projects)} project(s): {', '.join(projects[:20])}")

@@ -8,12 +8,16 @@ run because of one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import dagster as dg
 
-from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.doctor.diagnosis import Diagnosis, ProjectDiagnosis
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.defs import partitions
+from migration_pipeline.defs.events import BATCH, log_materializations
+from migration_pipeline.errors import DamagedPartError
 
 EXPORTED = dg.AssetKey(["neptune", "run"])
 _KEYS_PER_QUERY = 10_000
@@ -41,13 +45,56 @@ def record(
     """Writes a record for each run; returns how many."""
     by_partition = {partitions.run_partition(key): (key, metadata) for key, metadata in runs}
     add_partitions(context.instance, partitions.runs, list(by_partition))
-    for partition, (key, metadata) in by_partition.items():
-        context.log_event(
+    log_materializations(
+        context,
+        (
             dg.AssetMaterialization(
                 asset, partition=partition, metadata={"run": key.run, "kind": key.kind, **metadata}
             )
-        )
+            for partition, (key, metadata) in by_partition.items()
+        ),
+    )
     return len(by_partition)
+
+
+def record_grades(context: dg.OpExecutionContext, archive: Archive, found: ProjectDiagnosis) -> int:
+    """Records each run of an archive with its grade, unless its record says all that already."""
+    before = _grades(context.instance, found.project)
+    due = {
+        run.key: shown
+        for run in found.runs
+        if before.get(partitions.run_partition(run.key)) != (shown := of_diagnosis(run))
+    }
+    manifests = readable_manifests(archive, found.project, list(due))
+    runs = [(key, {**of_manifest(manifests.get(key)), **shown}) for key, shown in due.items()]
+    return record(context, EXPORTED, runs)
+
+
+def of_diagnosis(run: Diagnosis) -> dict[str, str]:
+    """What a record says of a run's grade, and why."""
+    reasons = "; ".join(reason.text for reason in run.reasons)
+    return {"grade": run.grade, **({"reasons": reasons} if reasons else {})}
+
+
+def _grades(instance: dg.DagsterInstance, project: str) -> dict[str, dict[str, str]]:
+    """Partition → what `of_diagnosis` gave the latest record of each of a project's runs."""
+    prefix = partitions.prefix_of(project)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        EXPORTED, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    ids = [number for partition, number in latest.items() if partition.startswith(prefix)]
+    found = {}
+    for start in range(0, len(ids), BATCH):
+        some = dg.AssetRecordsFilter(EXPORTED, storage_ids=ids[start : start + BATCH])
+        for one in instance.fetch_materializations(some, limit=BATCH).records:
+            if one.asset_materialization and one.partition_key:
+                metadata = one.asset_materialization.metadata
+                found[one.partition_key] = {
+                    name: str(metadata[name].value)
+                    for name in ("grade", "reasons")
+                    if name in metadata
+                }
+    return found
 
 
 def add_partitions(
@@ -80,3 +127,17 @@ def of_manifest(manifest: Manifest | None) -> Metadata:
         "notes": " ".join(manifest.notes),
     }
     return shown | {name: value for name, value in optional.items() if value}
+
+
+def readable_manifests(
+    archive: Archive, project: str, keys: Sequence[RunKey]
+) -> dict[RunKey, Manifest | None]:
+    """Of those runs that are there and readable; a damaged one is due, or found by the check."""
+    try:
+        return archive.manifests(project, keys)
+    except DamagedPartError:
+        readable: dict[RunKey, Manifest | None] = {}
+        for key in keys:
+            with suppress(DamagedPartError):
+                readable |= archive.manifests(project, [key])
+        return readable

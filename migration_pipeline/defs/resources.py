@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, errors_files
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import MissingSettingError
 from migration_pipeline.sources.registry import (
@@ -55,6 +56,20 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
         description="MIGRATION_MODEL_FILES_PATH: the same for their files.",
     )
 
+    errors_path: str = Field(
+        default=settings.text(ERRORS_VARIABLE),
+        description=f"{ERRORS_VARIABLE}: neptune-exporter's errors file, or the directory it is "
+        "in, when it lies neither in nor beside the data or files directory.",
+    )
+
+    def errors(self) -> list[Path]:
+        """neptune-exporter's errors files that belong to the archive.
+
+        Raises:
+            ConfigError: the one that was given is not there.
+        """
+        return errors_files(self.open(), self.errors_path)
+
     def open(self) -> Archive:
         return Archive(
             Path(self.data_path).absolute(),
@@ -83,14 +98,20 @@ class SourceResource(dg.ConfigurableResource[Any]):
     )
     _source: Source | None = PrivateAttr(default=None)
 
-    def open(self) -> Source:
+    def open(self, archive: ArchiveResource) -> Source:
         """The source, the same one for all steps of a process.
 
         Raises:
-            UnknownNameError, MissingSettingError, InvalidTokenError: before anything is sent.
+            UnknownNameError, ConfigError, InvalidTokenError: before anything is sent.
         """
         if self._source is None:
-            given = SourceSettings(self.api_token_variable, self.workers, self.accept_missing_files)
+            given = SourceSettings(
+                self.api_token_variable,
+                self.workers,
+                self.accept_missing_files,
+                archive.open(),
+                archive.errors(),
+            )
             self._source = make_source(self.kind, given)
         return self._source
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
+from migration_pipeline.archive.archive import Archive
 from migration_pipeline.errors import MissingSettingError, UnknownNameError
 from migration_pipeline.sources.source import Source
 
@@ -23,11 +25,15 @@ class SourceSettings:
             stands in no setting, so that it cannot get into a run's configuration.
         workers: requests under way at once.
         accept_missing_files: export runs although files that they name are gone.
+        archive: where exports go, and where the source `archive` has its runs.
+        errors: neptune-exporter's errors files that belong to it.
     """
 
     token_variable: str = "NEPTUNE_API_TOKEN"
     workers: int = 4
     accept_missing_files: bool = False
+    archive: Archive | None = None
+    errors: Sequence[Path] = ()
 
     def token(self) -> SecretStr:
         """The token.
@@ -73,7 +79,16 @@ def _neptune2(settings: SourceSettings) -> Source:
     )
 
 
+def _archive(settings: SourceSettings) -> Source:
+    from migration_pipeline.sources.archive.source import ArchiveSource
+
+    if settings.archive is None:
+        raise MissingSettingError("MIGRATION_DATA_PATH", "an archive as the source")
+    return ArchiveSource(settings.archive, settings.errors)
+
+
 SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
+    "archive": _archive,
     "neptune2": _neptune2,
     "neptune3": _neptune3,
 }

@@ -7,7 +7,7 @@ import pytest
 
 from migration_pipeline.defs import partitions
 from migration_pipeline.defs.automation import discover_projects
-from migration_pipeline.defs.resources import SourceResource
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 from migration_pipeline_tests.defs.fakes import FakeSource
 
 NAME = str(partitions.projects.name)
@@ -16,7 +16,9 @@ NAME = str(partitions.projects.name)
 def evaluate(instance: dg.DagsterInstance) -> list[str]:
     """Partition keys that the sensor asks to add."""
     context = dg.build_sensor_context(instance=instance)
-    result = discover_projects(context, source=SourceResource(kind="fake"))
+    result = discover_projects(
+        context, source=SourceResource(kind="fake"), archive=ArchiveResource()
+    )
     if isinstance(result, dg.SkipReason):
         return []
     assert isinstance(result, dg.SensorResult)
