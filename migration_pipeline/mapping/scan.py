@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,12 @@ import pyarrow as pa
 
 from migration_pipeline.archive.archive import ArchivedRun, RunKey
 from migration_pipeline.archive.digest import RunSums, segments
-from migration_pipeline.archive.schema import FILE_TYPES, micros_from_steps
+from migration_pipeline.archive.schema import (
+    FILE_TYPES,
+    PARAMETER_TYPES,
+    VALUE_COLUMN,
+    micros_from_steps,
+)
 from migration_pipeline.errors import DamagedPartError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader
@@ -97,6 +103,12 @@ class Cut:
         for (path, kind), rows in self.attributes:
             if kind == "float_series":
                 yield path, self._points.take(rows)
+
+    def parameters(self) -> Iterator[tuple[str, str, list[Any]]]:
+        """Path, type and values of each parameter; datetimes in ms."""
+        for (path, kind), rows in self.attributes:
+            if kind in PARAMETER_TYPES:
+                yield path, kind, values_of(self.batch, VALUE_COLUMN[kind], rows)
 
     def files(self) -> Iterator[FileRow]:
         for (path, kind), rows in self.attributes:
@@ -247,6 +259,22 @@ def _points_of(run: ArchivedRun, paths: Collection[str]) -> Iterator[tuple[str, 
         for (path, _), rows in segments(batch):
             if path in paths:
                 yield path, points.take(rows)
+
+
+def rows_of(batch: pa.RecordBatch, column: str, rows: Rows) -> pa.Array:
+    data = batch.column(column)
+    if isinstance(rows, slice):
+        return data.slice(rows.start, rows.stop - rows.start)
+    return data.take(pa.array(rows))
+
+
+def values_of(batch: pa.RecordBatch, column: str, rows: Rows) -> list[Any]:
+    """Python values of some rows; times in ms."""
+    data = rows_of(batch, column, rows)
+    if pa.types.is_timestamp(data.type):
+        data = data.cast(pa.int64())
+    values: list[Any] = data.to_pylist()
+    return values
 
 
 def _file_rows(batch: pa.RecordBatch, path: str, kind: str, rows: Rows) -> Iterator[FileRow]:

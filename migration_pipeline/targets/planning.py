@@ -6,8 +6,9 @@ from the same content and with the same step multiplier.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
 from migration_pipeline.archive.manifest import Kind
@@ -17,7 +18,7 @@ from migration_pipeline.mapping.forks import families
 from migration_pipeline.mapping.scan import fingerprint, step_decimals
 from migration_pipeline.mapping.steps import check_multiplier, multiplier_for
 from migration_pipeline.mapping.terms import ProjectMapping, RunFacts
-from migration_pipeline.targets.target import LoadState, Target, TargetRun
+from migration_pipeline.targets.target import Capabilities, LoadState, Target, TargetRun
 
 
 @dataclass(frozen=True)
@@ -103,53 +104,91 @@ def plan_load(
     if settings.step_multiplier is not None:
         check_multiplier(settings.step_multiplier)
     damaged: list[DamagedPartError] = []
-    runs = dict(sorted(archive.runs(project, damaged).items(), key=lambda item: str(item[0])))
-    unreadable: list[tuple[str, MigrationError]] = [(error.path, error) for error in damaged]
+    runs = archive.runs(project, damaged)
     listed = target.runs(project, ProjectMapping(name_prefix=settings.name_prefix))
-    multiplier = _multiplier(target, settings, runs, listed, unreadable)
-    mapping = ProjectMapping(multiplier, settings.name_prefix)
-    reasons: dict[RunKey, str] = {}
-    complete = []
-    for key, run in runs.items():
-        if keys is None or key in keys:
-            try:
-                reason = why_due(run, listed.get(key), mapping)
-            except DamagedPartError as error:
-                unreadable.append((str(key), error))
-                continue
-            if reason:
-                reasons[key] = reason
-            else:
-                complete.append(key)
-    parents = parents_of({key: runs[key] for key in reasons}, listed, unreadable)
-    due = [key for key in reasons if key in parents]
+    found = compare(target.capabilities, settings, runs, listed, keys)
+    parents = parents_of({key: runs[key] for key in found.reasons}, listed, found.unreadable)
+    due = [key for key in found.reasons if key in parents]
     return LoadPlan(
         target=target.name,
         address=target.address,
         project=project,
-        mapping=mapping,
+        mapping=found.mapping,
         families=families(due, parents),
-        reasons={key: reasons[key] for key in due},
-        complete=complete,
-        unverified=[key for key in complete if not listed[key].verified],
-        unreadable=unreadable,
+        reasons={key: found.reasons[key] for key in due},
+        complete=found.complete,
+        unverified=[key for key in found.complete if not listed[key].verified],
+        unreadable=[*((error.path, error) for error in damaged), *found.unreadable],
         duplicates={key: run.ids for key, run in listed.items() if len(run.ids) > 1},
         foreign=[key for key in listed if key not in runs],
     )
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a target lists against what the archive holds.
+
+    Args:
+        mapping, reasons, complete, unreadable: as in `LoadPlan`.
+    """
+
+    mapping: ProjectMapping
+    reasons: dict[RunKey, str]
+    complete: list[RunKey]
+    unreadable: list[tuple[str, MigrationError]]
+
+    @cached_property
+    def finished(self) -> frozenset[RunKey]:
+        return frozenset(self.complete)
+
+
+def compare(
+    capabilities: Capabilities,
+    settings: LoadSettings,
+    archived: Mapping[RunKey, ArchivedRun],
+    listed: Mapping[RunKey, TargetRun],
+    keys: Collection[RunKey] | None = None,
+    decimals_of: Callable[[ArchivedRun], int] = step_decimals,
+) -> Comparison:
+    """Decides the mapping of a project, and which of its runs are due.
+
+    Args:
+        archived: all runs of the project.
+        listed: what is at the target; nothing, for one that was not asked.
+        keys: only these runs are due or complete; None: all.
+        decimals_of: what else knows the decimals of a run's steps.
+    """
+    runs = dict(sorted(archived.items(), key=lambda item: str(item[0])))
+    unreadable: list[tuple[str, MigrationError]] = []
+    multiplier = _multiplier(capabilities, settings, runs, listed, unreadable, decimals_of)
+    found = Comparison(ProjectMapping(multiplier, settings.name_prefix), {}, [], unreadable)
+    for key, run in runs.items():
+        if keys is None or key in keys:
+            try:
+                reason = why_due(run, listed.get(key), found.mapping)
+            except DamagedPartError as error:
+                unreadable.append((str(key), error))
+                continue
+            if reason:
+                found.reasons[key] = reason
+            else:
+                found.complete.append(key)
+    return found
+
+
 def _multiplier(
-    target: Target,
+    capabilities: Capabilities,
     settings: LoadSettings,
     runs: dict[RunKey, ArchivedRun],
     listed: Mapping[RunKey, TargetRun],
     unreadable: list[tuple[str, MigrationError]],
+    decimals_of: Callable[[ArchivedRun], int],
 ) -> int:
     """The configured one, or the smallest exact one of the whole project.
 
     Runs that cannot be read are taken out of `runs` and named.
     """
-    if not target.capabilities.integer_steps:
+    if not capabilities.integer_steps:
         return 1
     if settings.step_multiplier is not None:
         return settings.step_multiplier
@@ -160,7 +199,7 @@ def _multiplier(
             if run.manifest is None and known and known.fingerprint == fingerprint(run):
                 decimals = max(decimals, known.step_decimals)
             else:
-                decimals = max(decimals, step_decimals(run))
+                decimals = max(decimals, decimals_of(run))
         except DamagedPartError as error:
             unreadable.append((str(key), error))
             del runs[key]

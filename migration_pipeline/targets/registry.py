@@ -63,11 +63,18 @@ _TARGETS: dict[str, _Entry] = {
         client=f"{_FOLDERS}.mlflow.client:MlflowTarget",
     ),
 }
+_KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}
+"""Trackers whose limits are known, and that nothing can be loaded into yet."""
 
 
 def target_names() -> list[str]:
     """Every target there is, installed or not, sorted."""
     return sorted(_TARGETS)
+
+
+def known_names() -> list[str]:
+    """Every tracker that can be planned for: targets, and those whose limits are known, sorted."""
+    return sorted({*_TARGETS, *_KNOWN})
 
 
 def config_class(name: str) -> type[TargetConfig]:
@@ -81,8 +88,9 @@ def config_class(name: str) -> type[TargetConfig]:
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """What a target can hold; needs no SDK."""
-    found: Capabilities = _load(_entry(name).capabilities)
+    """What a target, or another known tracker, can hold; needs no SDK."""
+    reference = _KNOWN[name] if name in _KNOWN else _entry(name).capabilities
+    found: Capabilities = _load(reference)
     return found
 
 

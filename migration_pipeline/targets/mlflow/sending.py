@@ -20,15 +20,15 @@ import pyarrow as pa
 
 from migration_pipeline import __version__
 from migration_pipeline.archive import layout
-from migration_pipeline.archive.digest import int64_column, segments
-from migration_pipeline.archive.schema import PARAMETER_TYPES, VALUE_COLUMN, micros_from_steps
+from migration_pipeline.archive.digest import int64_column
+from migration_pipeline.archive.schema import VALUE_COLUMN, micros_from_steps
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import Attribute, key_names, renames
 from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Splitter, notes
-from migration_pipeline.mapping.scan import FileRow, RunScan
+from migration_pipeline.mapping.scan import Cut, FileRow, RunScan, rows_of, values_of
 from migration_pipeline.mapping.steps import step_text
 from migration_pipeline.mapping.terms import Loss
 from migration_pipeline.mapping.values import float_json
@@ -154,14 +154,13 @@ class Sender:
         )
 
     def _rows(self, batch: pa.RecordBatch) -> None:
-        points: Points | None = None
-        for (path, kind), rows in segments(batch):
-            if kind == "float_series":
-                points = points or Points.of(batch)
-                self._points(path, points.take(rows))
-            elif kind in PARAMETER_TYPES:
-                self._parameters(path, kind, _column(batch, VALUE_COLUMN[kind], rows))
-            elif kind in _SERIES_TYPES:
+        cut = Cut(batch)
+        for path, points in cut.series():
+            self._points(path, points)
+        for path, kind, values in cut.parameters():
+            self._parameters(path, kind, values)
+        for (path, kind), rows in cut.attributes:
+            if kind in _SERIES_TYPES:
                 self._series(path, kind, batch, rows)
 
     def _points(self, path: str, points: Points) -> None:
@@ -219,13 +218,13 @@ class Sender:
             self._params, self._param_bytes = [], 0
 
     def _series(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
-        micros, no_step = micros_from_steps(_rows_of(batch, "step", rows))
-        times, no_time = int64_column(_rows_of(batch, "timestamp", rows))
+        micros, no_step = micros_from_steps(rows_of(batch, "step", rows))
+        times, no_time = int64_column(rows_of(batch, "timestamp", rows))
         file = self.scratch / self.names.files[path, kind]
         file.parent.mkdir(parents=True, exist_ok=True)
         line = sidecar.text_line if kind == "string_series" else sidecar.histogram_line
         with file.open("ab") as stream:
-            for i, value in enumerate(_column(batch, VALUE_COLUMN[kind], rows)):
+            for i, value in enumerate(values_of(batch, VALUE_COLUMN[kind], rows)):
                 step = None if no_step[i] else int(micros[i])
                 time = None if no_time[i] else int(times[i])
                 sidecar.write_line(stream, line(step, time, value))
@@ -307,21 +306,6 @@ def _file_line(row: FileRow, inside: dict[str, str]) -> dict[str, Any]:
     if set(inside) == {""}:
         return {**line, "artifact": inside[""]}
     return {**line, "directory": inside}
-
-
-def _rows_of(batch: pa.RecordBatch, column: str, rows: Rows) -> pa.Array:
-    data = batch.column(column)
-    if isinstance(rows, slice):
-        return data.slice(rows.start, rows.stop - rows.start)
-    return data.take(pa.array(rows))
-
-
-def _column(batch: pa.RecordBatch, column: str, rows: Rows) -> list[Any]:
-    data = _rows_of(batch, column, rows)
-    if pa.types.is_timestamp(data.type):
-        data = data.cast(pa.int64())
-    values: list[Any] = data.to_pylist()
-    return values
 
 
 @contextlib.contextmanager

@@ -1,0 +1,174 @@
+"""`plan`: what a load would do, before anything is sent: figures, losses, renames, times.
+
+It only reads: the archive, and what a target that is configured and answers says of its runs.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from migration_pipeline.archive.archive import Archive
+from migration_pipeline.defs import settings
+from migration_pipeline.defs.export import OWNERS
+from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
+from migration_pipeline.defs.load import TABLE_ROWS
+from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.errors import ConfigError, NotAnArchiveError, UnknownNameError
+from migration_pipeline.sources.projects import NAMES_VARIABLE
+from migration_pipeline.targets.forecast_sums import ProjectForecast
+from migration_pipeline.targets.forecasting import Candidate, forecast_project
+from migration_pipeline.targets.plan_report import write_plan
+from migration_pipeline.targets.plan_tables import TABLES, target_rows
+from migration_pipeline.targets.planning import LoadSettings
+from migration_pipeline.targets.registry import capabilities_of, known_names, target_names
+
+
+class PlanConfig(dg.Config):
+    """Which projects, and for which targets."""
+
+    projects: list[str] = Field(
+        default=settings.names(NAMES_VARIABLE),
+        description=f"{NAMES_VARIABLE}: workspace/project names; empty: all that the archive "
+        "holds.",
+    )
+    targets: list[str] = Field(
+        default=settings.names(TARGETS_VARIABLE),
+        description=f"{TARGETS_VARIABLE}: names of targets, or of other trackers whose limits are "
+        f"known; empty: all of them: {', '.join(known_names())}.",
+    )
+    name_prefix: str = Field(
+        default=settings.text("MIGRATION_NAME_PREFIX"),
+        description="MIGRATION_NAME_PREFIX, as the load has it.",
+    )
+    step_multiplier: int = Field(
+        default=settings.whole_number("MIGRATION_STEP_MULTIPLIER"),
+        ge=0,
+        description="MIGRATION_STEP_MULTIPLIER, as the load has it; 0: the smallest power of ten "
+        "that makes all steps whole.",
+    )
+
+    def settings(self) -> LoadSettings:
+        return LoadSettings(self.name_prefix, self.step_multiplier or None)
+
+
+@dg.op(
+    name="plan_load",
+    required_resource_keys={"archive", *target_names()},
+    description="Counts what a load would send, and what each target would not hold of it.",
+    out=dg.Out(dg.Nothing),
+)
+def plan_op(context: dg.OpExecutionContext, config: PlanConfig) -> None:
+    with last_words("plan"):
+        resource: ArchiveResource = context.resources.archive
+        archive = resource.open()
+        candidates = [_candidate(context, name) for name in _checked(config.targets)]
+        plans = []
+        for project in _projects(archive, config.projects):
+            context.log.info(f"{project}: planning for {', '.join(c.name for c in candidates)}")
+            plans.append(
+                forecast_project(archive, project, candidates, config.settings(), context.log.info)
+            )
+        written = write_plan(Path(resource.report_path).absolute(), plans, str(archive.data))
+        context.add_output_metadata(_metadata(plans, written))
+        say_last(_said(plans, written))
+
+
+def _checked(names: Sequence[str]) -> list[str]:
+    """
+    Raises:
+        UnknownNameError: one is neither a target nor a tracker whose limits are known.
+    """
+    known = known_names()
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("target", name, known, TARGETS_VARIABLE)
+    return list(dict.fromkeys(names)) or known
+
+
+def _projects(archive: Archive, names: Sequence[str]) -> list[str]:
+    """
+    Raises:
+        NotAnArchiveError: there is nothing in it.
+        UnknownNameError: a project is not in the archive.
+    """
+    there = archive.projects()
+    if not there:
+        what = "there is no run in it" if archive.data.exists() else "there is no such directory"
+        raise NotAnArchiveError(str(archive.data), what)
+    for name in names:
+        if name not in there:
+            raise UnknownNameError("project in the archive", name, there, NAMES_VARIABLE)
+    return list(dict.fromkeys(names)) or there
+
+
+def _candidate(context: dg.OpExecutionContext, name: str) -> Candidate:
+    """A target that is not configured is planned for without being asked."""
+    if name not in target_names():
+        why = "nothing can be loaded there yet; only its limits are known"
+        return Candidate(name, capabilities_of(name), unasked=why, loadable=False)
+    try:
+        target = getattr(context.resources, name).open()
+    except ConfigError as error:
+        return Candidate(name, capabilities_of(name), unasked=str(error))
+    return Candidate(name, target.capabilities, target)
+
+
+def _metadata(
+    plans: Sequence[ProjectForecast], written: Sequence[Path]
+) -> dict[str, dg.MetadataValue]:
+    tables = dict(_tables(plans))
+    return {**tables, **{path.name: dg.MetadataValue.path(str(path)) for path in written}}
+
+
+def _tables(plans: Sequence[ProjectForecast]) -> Iterator[tuple[str, dg.MetadataValue]]:
+    for title, rows in TABLES.items():
+        left = rows(plans)
+        shown = [dg.TableRecord(row) for row in itertools.islice(left, TABLE_ROWS)]
+        if more := sum(1 for _ in left):
+            title = f"{title} (the first {len(shown)} of {len(shown) + more})"
+        if shown:
+            yield title, dg.MetadataValue.table(shown)
+
+
+def _said(plans: Sequence[ProjectForecast], written: Sequence[Path]) -> str:
+    """What a person in a terminal wants to know first."""
+    runs = sum(plan.kinds.total() for plan in plans)
+    lines = [f"plan: {runs:,} runs of {len(plans)} projects; nothing was sent"]
+    for row in target_rows(plans):
+        lines.append(
+            f"  {row['project']} into {row['target']}: {row['runs to load']:,} runs to load, "
+            f"{row['points']:,} points, {row['files']:,} files, complete there: "
+            f"{row['complete there']}; {row['values not held as they are']:,} values not held as "
+            f"they are, {row['renamed']:,} renames, step multiplier {row['step multiplier']}; "
+            f"estimated time at least {row['estimated time at least']}"
+        )
+    for plan in plans:
+        if plan.damaged:
+            run, what = plan.damaged[0]
+            lines.append(f"  {plan.project}: {len(plan.damaged)} damaged, such as {run}: {what}")
+    return "\n".join([*lines, f"  all of it: {', '.join(map(str, written))}"])
+
+
+def _default_config() -> dict[str, Any]:
+    """The config of a start without one; a plan needs no source."""
+    found = default_config(target_names())
+    of_plan = {name: given for name, given in found["resources"].items() if name != "source"}
+    ops = {"plan_load": {"config": PlanConfig().model_dump()}}
+    return {**found, "resources": of_plan, "ops": ops}
+
+
+@dg.job(
+    name="plan",
+    executor_def=dg.in_process_executor,
+    config=_default_config(),
+    description="Says what a load of the archive would do at each target, before anything is sent: "
+    "losses and renames by name, step multipliers, requests, estimated times, what is there "
+    "already. Writes plan.json and plan.md into MIGRATION_REPORT_PATH.",
+    owners=OWNERS,
+)
+def plan() -> None:
+    plan_op()
