@@ -19,7 +19,7 @@ from migration_pipeline.archive.doctor.diagnosis import Reason
 from migration_pipeline.archive.doctor.facts import RunFacts
 from migration_pipeline.archive.doctor.files import look_at_files
 from migration_pipeline.archive.doctor.on_disk import RunOnDisk
-from migration_pipeline.archive.doctor.rules import because, some
+from migration_pipeline.archive.doctor.rules import because, counted, listed, some
 from migration_pipeline.archive.reader import BATCH_ROWS, schema_difference
 from migration_pipeline.archive.schema import KEY_COLUMNS, PARAMETER_TYPES, SCHEMA, VALUE_COLUMN
 
@@ -129,24 +129,20 @@ def _identity(run: RunOnDisk, facts: RunFacts, names: set[tuple[str, str]]) -> I
 def _values(found: Attributes) -> Iterator[Reason]:
     """Points without a value, rounded integers; parameters without one are `evidence`'s."""
     missing = found.rows - found.valued
-    nan = [
-        f"{path} ({missing[i]})"
-        for path, _, i in found.where((missing > 0) & found.of_types("float_series"))
-    ]
-    if nan:
-        text = f"{len(nan)} series have points without a value: {some(nan)}"
+    of_numbers = (missing > 0) & found.of_types("float_series")
+    if nan := [(path, int(missing[i])) for path, _, i in found.where(of_numbers)]:
+        text = f"{len(nan)} series have points without a value: {counted(nan)}"
         yield because("nan_became_null", text)
     series = found.of_types("string_series", "histogram_series", "file_series")
     known = found.of_types(*VALUE_COLUMN)
-    none = [
-        f"{path} ({missing[i]})" for path, _, i in found.where((missing > 0) & (series | ~known))
-    ]
-    if none:
-        text = f"{len(none)} attributes have rows without a value: {some(none)}"
+    of_others = (missing > 0) & (series | ~known)
+    if none := [(path, int(missing[i])) for path, _, i in found.where(of_others)]:
+        text = f"{len(none)} attributes have rows without a value: {counted(none)}"
         yield because("rows_without_value", text)
     if found.rounded:
-        shown = [f"{path} = {value}" for path, value in found.rounded]
-        text = f"{len(shown)} integers may have lost their last bits: {some(shown)}"
+        text = f"{len(found.rounded)} integers may have lost their last bits: "
+        shown = [f"{path!r} = {value}" for path, value in found.rounded[:5]]
+        text += listed(shown, len(found.rounded))
         yield because("integer_rounded", text)
 
 
@@ -156,14 +152,14 @@ def _steps(found: Attributes) -> Iterator[Reason]:
     Series of files have no order: neptune-exporter writes them as their downloads end.
     """
     unordered = (found.backward > 0) & ~found.of_types("file_series")
-    if back := [f"{path} ({found.backward[i]})" for path, _, i in found.where(unordered)]:
-        text = f"steps of {len(back)} series go backward: {some(back)}"
+    if back := [(path, int(found.backward[i])) for path, _, i in found.where(unordered)]:
+        text = f"steps of {len(back)} series go backward: {counted(back)}"
         yield because("unordered_rows", text)
     again = found.repeated.copy()
     once = found.of_types(*PARAMETER_TYPES, "file", "artifact", "file_set")
     again[once] = found.rows[once] - 1
-    if twice := [f"{path} ({again[i]})" for path, _, i in found.where(again > 0)]:
-        text = f"rows of {len(twice)} attributes have the step of another one: {some(twice)}"
+    if twice := [(path, int(again[i])) for path, _, i in found.where(again > 0)]:
+        text = f"rows of {len(twice)} attributes have the step of another one: {counted(twice)}"
         yield because("duplicate_rows", text)
 
 

@@ -107,8 +107,8 @@ def as_markdown(found: ArchiveDiagnosis, repairs: Sequence[RepairReport] = ()) -
     """The lines of `doctor.md`."""
     yield "# What the doctor found"
     yield ""
-    yield f"Archive {cell(str(found.data))} and {cell(str(found.files))}, examined at "
-    yield f"{found.examined_at.isoformat()}."
+    places = f"{cell(str(found.data))} and {cell(str(found.files))}"
+    yield f"Archive {places}, examined at {found.examined_at.isoformat()}."
     if not found.thorough:
         yield "Digests were not recomputed, so no run is called complete."
     for path in found.errors_files:

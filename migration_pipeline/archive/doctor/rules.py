@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from migration_pipeline.archive.doctor.diagnosis import Reason
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,17 @@ def because(code: str, text: str) -> Reason:
     return Reason(code, text, RULES[code].proof)
 
 
-def some(names: Sequence[str], limit: int = 5) -> str:
+def some(names: Sequence[str]) -> str:
     """The first names, quoted, and how many there are beyond."""
-    shown = ", ".join(repr(name) for name in islice(names, limit))
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    return listed([repr(name) for name in names[:_SHOWN]], len(names))
+
+
+def counted(names: Sequence[tuple[str, int]]) -> str:
+    """The same with a number behind each."""
+    return listed([f"{name!r} ({number})" for name, number in names[:_SHOWN]], len(names))
+
+
+def listed(first: Sequence[str], number: int) -> str:
+    """What is first of a number of things, and how many more there are."""
+    more = f" and {number - len(first)} more" if number > len(first) else ""
+    return ", ".join(first) + more
