@@ -18,7 +18,6 @@ from migration_pipeline.archive.doctor.diagnosis import (
     Grade,
     ProjectFinding,
 )
-from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, errors_files
 from migration_pipeline.archive.doctor.examine import examine, examine_archive
 from migration_pipeline.archive.doctor.repair import RepairReport, repair, repair_directory
 from migration_pipeline.archive.doctor.report import write_reports
@@ -46,11 +45,6 @@ class DoctorConfig(dg.Config):
         description="Recompute the digests of rows and files that manifests announce; without it "
         "no run is called complete. Runs without a manifest are read wholly in any case.",
     )
-    errors_path: str = Field(
-        default=settings.text(ERRORS_VARIABLE),
-        description=f"{ERRORS_VARIABLE}: neptune-exporter's errors file, or its directory, where "
-        "it does not lie beside the data or the files.",
-    )
     repair_to: str = Field(
         default="",
         description="A new directory, to which the archive is written with the order of rows and "
@@ -63,9 +57,6 @@ class CheckConfig(dg.Config):
 
     thorough: bool = Field(
         default=False, description="Recompute the digests of rows and files of manifests."
-    )
-    errors_path: str = Field(
-        default=settings.text(ERRORS_VARIABLE), description=f"{ERRORS_VARIABLE}: as for `doctor`."
     )
 
 
@@ -90,7 +81,7 @@ def examine_runs(
             opened,
             config.projects,
             thorough=config.thorough,
-            errors_path=config.errors_path,
+            errors=archive.errors(),
             progress=progress,
         )
         repairs = [repair(opened, project, to) for project in found.projects] if to else []
@@ -137,7 +128,7 @@ def not_damaged(
         opened,
         partitions.project_of(context.partition_key),
         thorough=config.thorough,
-        errors=errors_files(opened, config.errors_path),
+        errors=archive.errors(),
     )
     return dg.AssetCheckResult(
         passed=not found.grades()["damaged"],

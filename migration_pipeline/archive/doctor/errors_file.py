@@ -34,7 +34,10 @@ class Failure:
 
 
 def errors_files(archive: Archive, given: str = "") -> list[Path]:
-    """The errors files beside and in the archive's directories, and the configured one.
+    """The errors files in and beside the archive's directories, and the configured one.
+
+    Beside means one level up, and two: neptune-exporter writes it where it is started, and data
+    into ./exports/data.
 
     Args:
         given: a file, or a directory that holds one; empty: none.
@@ -44,7 +47,7 @@ def errors_files(archive: Archive, given: str = "") -> list[Path]:
     """
     found = []
     for directory in (archive.data, archive.files):
-        found += [directory.parent / NAME, directory / NAME]
+        found += [place / NAME for place in (directory, *directory.parents[:2])]
     if given:
         path = Path(given)
         path = path / NAME if path.is_dir() else path

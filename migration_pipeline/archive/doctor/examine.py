@@ -27,7 +27,7 @@ from migration_pipeline.archive.doctor.diagnosis import (
     ProjectFinding,
     grade_of,
 )
-from migration_pipeline.archive.doctor.errors_file import errors_files, read_failures
+from migration_pipeline.archive.doctor.errors_file import read_failures
 from migration_pipeline.archive.doctor.evidence import Evidence
 from migration_pipeline.archive.doctor.facts import RunFacts
 from migration_pipeline.archive.doctor.failures import (
@@ -61,26 +61,24 @@ def examine_archive(
     projects: Sequence[str] = (),
     *,
     thorough: bool = True,
-    errors_path: str = "",
+    errors: Sequence[Path] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ArchiveDiagnosis:
     """Grades all runs of some projects.
 
     Args:
         projects: names; empty: all that the archive holds.
-        errors_path: where else an errors file lies.
+        errors: neptune-exporter's errors files (`errors_files` finds them).
         progress: called with (project, runs examined, runs there are).
 
     Raises:
         NotAnArchiveError: the data directory is none, or a directory cannot be listed.
         UnknownNameError: a project is not in the archive.
-        ConfigError: there is no errors file where one was said to be.
     """
     known, findings = projects_on_disk(archive)
     for name in projects:
         if name not in known:
             raise UnknownNameError("project in the archive", name, known, "NEPTUNE_PROJECT")
-    errors = errors_files(archive, errors_path)
     unreadable: list[tuple[Path, int]] = []
     strange = list(beyond_the_archive(read_failures(errors, unreadable), known, unreadable))
     found = [
@@ -118,7 +116,7 @@ def examine(
         thorough: recompute the digests that manifests announce. Without it no run is called
             complete; runs without a manifest are read wholly all the same, for nothing vouches for
             them.
-        errors: neptune-exporter's errors files (`errors_files` finds them).
+        errors: as of `examine_archive`.
 
     Raises:
         NotAnArchiveError: a directory cannot be listed.
