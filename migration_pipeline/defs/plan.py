@@ -144,7 +144,7 @@ def _said(plans: Sequence[ProjectForecast], written: Sequence[Path]) -> str:
             f"{row['points']:,} points, {row['files']:,} files, complete there: "
             f"{row['complete there']}; {row['values not held as they are']:,} values not held as "
             f"they are, {row['renamed']:,} renames, step multiplier {row['step multiplier']}; "
-            f"estimated time at least {row['estimated time at least']}"
+            f"estimated time: {row['estimated time']}"
         )
     for plan in plans:
         if plan.damaged:

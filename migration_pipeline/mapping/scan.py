@@ -317,6 +317,8 @@ def fingerprint(run: ArchivedRun) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     for part in run.parts:
         hasher.update(_footer(part))
+    for damage in run.damage:  # what is found to be gone, or is there again, stands in no footer
+        hasher.update(damage.encode())
     return hasher.hexdigest()
 
 

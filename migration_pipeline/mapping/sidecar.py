@@ -73,6 +73,8 @@ class Migration(BaseModel):
     timeless: list[str] = Field(default_factory=list)
     """Float series of which no point has a time."""
     losses: list[LossEntry] = Field(default_factory=list)
+    damage: list[str] = Field(default_factory=list)
+    """What was wrong with the run in the archive: only what could be read of it is here."""
 
 
 def loss_entries(losses: list[Loss]) -> list[LossEntry]:

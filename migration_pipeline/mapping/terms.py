@@ -25,7 +25,7 @@ class Rate(BaseModel):
     per_run: bool = False
     """It counts for each run, so that runs loaded at the same time have one each."""
     says: str
-    """Who says so, to be read after "by": `Comet's published limit`."""
+    """Where the figure comes from, to be read after "by": `published limit of …`."""
 
     def __str__(self) -> str:
         period = {1.0: "second", 60.0: "minute", 3600.0: "hour"}.get(self.seconds)

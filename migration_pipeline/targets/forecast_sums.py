@@ -43,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long an amount takes at a rate, at least."""
+    """How long an amount takes at a rate."""
 
     rate: Rate
     amount: int
@@ -132,7 +132,7 @@ class TargetForecast:
     def estimates(self) -> list[Estimate]:
         """How long the load takes by each rate that is known; empty: none is.
 
-        Rates count by themselves, so it takes the longest of them, at least.
+        Rates count by themselves, so the longest rules.
         """
         can = self.capabilities
         rates = [*can.rates, *([can.measured] if can.measured else [])]

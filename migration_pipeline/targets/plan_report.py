@@ -21,9 +21,9 @@ JSON, MARKDOWN = "plan.json", "plan.md"
 _INTRODUCTION = """# Plan
 
 Made {at} by migration_pipeline {version} from the archive {archive}. Nothing was sent to any
-target. Times are estimates: what would be sent, at the rate that is named; they leave out what
-the network, the target and this machine add, so a load takes at least as long. Requests are
-counted for points, parameters and files; each run takes a handful besides.
+target. Times are estimates: what would be sent, at the rate that is named below; a network, a
+target or a machine that is slower than that makes them longer, and reading back to verify comes on
+top. Requests are counted for points, parameters and files; each run takes a handful besides.
 """
 
 

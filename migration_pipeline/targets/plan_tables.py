@@ -46,7 +46,7 @@ def target_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
             "values not held as they are": there.losses.values,
             "renamed": len(there.renames.sums) + bool(there.renames.nameless[0]),
             "requests": there.requests.total(),
-            "estimated time at least": duration(longest.seconds) if longest else "unknown",
+            "estimated time": duration(longest.seconds) if longest else "no rate is known",
         }
 
 
@@ -105,7 +105,7 @@ def step_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
 
 
 def estimate_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
-    """Each known rate; what a load sends at the same time takes the longest of them, at least."""
+    """How long each amount takes at a known rate. They count by themselves: the longest rules."""
     for plan, there in _each(plans):
         for estimate in there.estimates():
             yield {
@@ -116,7 +116,7 @@ def estimate_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
                 "rate": str(estimate.rate),
                 "by": estimate.rate.says,
                 "seconds": round(estimate.seconds, 1),
-                "estimated time at least": duration(estimate.seconds),
+                "estimated time": duration(estimate.seconds),
             }
 
 

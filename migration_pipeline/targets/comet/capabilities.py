@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from migration_pipeline.mapping.terms import Capabilities, Rate
 
-_PUBLISHED = "Comet's published limit for online experiments"
+_PUBLISHED = "Comet's published limit of online experiments, so it takes at least that long"
 
 CAPABILITIES = Capabilities(
     # the SDK cuts names of parameters and metrics at 100; the server's own limit is not published

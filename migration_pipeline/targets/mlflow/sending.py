@@ -284,6 +284,7 @@ class Sender:
             renamed=names.renamed,
             timeless=sorted(path for path, s in scan.series.items() if s.timeless),
             losses=sidecar.loss_entries(self.losses),
+            damage=list(scan.run.damage),
         )
         file = self.scratch / sidecar.MIGRATION
         text = json.dumps(migration.model_dump(), ensure_ascii=False, indent=1)
