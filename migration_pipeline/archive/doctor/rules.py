@@ -53,6 +53,8 @@ RULES: dict[str, Rule] = {
                                "theirs, unless the files were equal."),
     "without_class": Rule(False, "The run has no rows of a class that most of its siblings have: "
                           "the export of the class failed, or the run never logged any."),
+    "without_parameters": Rule(False, "The run has no sys/ attributes, other runs have: the export "
+                               "of its parameters failed."),
     "attribute_missing": Rule(False, "The run lacks an attribute that nearly all of its siblings "
                               "have: its export failed, or the run never logged it."),
     "series_stops_early": Rule(False, "A series ends far below those of its siblings: its export "

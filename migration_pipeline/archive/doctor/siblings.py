@@ -45,7 +45,7 @@ select run, class, circle, holders, members - 1
 from circles join sizes using (circle) join having_it using (circle)
      anti join has_class using (run, class)
 where case when circle = 'project' then members > 10 and holders >= 0.9 * (members - 1)
-           else holders >= 0.5 * (members - 1) end
+           else holders > 0.5 * (members - 1) end
 qualify row_number() over (partition by run, class order by rank) = 1
 order by run, class
 """
@@ -78,7 +78,7 @@ with ends as (
     select circle, rank, run, path, step_max, median(step_max) over of_siblings as usual,
            count(*) over of_siblings as members
     from circles join attributes using (run) join classes using (type)
-    where rank < 3 and valued > 0 and step_max is not null
+    where rank < 3 and valued > 0 and step_max is not null and class <> 'files'
     window of_siblings as (partition by circle, path, type)
 ),
 compared as (
@@ -126,6 +126,16 @@ where type = 'float' and valued = 0 and not starts_with(path, 'sys/') and exists
 )
 """
 
+_WITHOUT_PARAMETERS = """
+with with_them as (
+    select distinct run from attributes where starts_with(path, 'sys/') and valued > 0
+)
+select run from runs
+where adopted and run in (select run from attributes) and run not in (from with_them)
+      and exists (from with_them)
+order by run
+"""
+
 _LAST_CLASSES = """
 select run from runs
 where kind = 'run' and adopted and exists (select 1 from attributes a where a.run = runs.run)
@@ -146,6 +156,9 @@ def compare_siblings(evidence: Evidence) -> Found:
     for run, circle, stopped, series, which in evidence.ask(_STOPS_EARLY):
         text = f"{stopped} of {series} series stop far below those of {_siblings(circle)}: "
         yield run, because("series_stops_early", text + ", ".join(map(_end, which)))
+    for (run,) in evidence.ask(_WITHOUT_PARAMETERS):
+        text = "it has rows and none below sys/, which every object at Neptune has"
+        yield run, because("without_parameters", text)
     yield from _last_classes(evidence)
 
 
