@@ -40,7 +40,8 @@ class Fault:
 
     Conditions:
         path, method: a regex searched in the path; a method.
-        body: whether the request's body is one of those meant.
+        body, query: whether the request's body, or the values of each name in its address, is one
+            of those meant.
         holder: identifiers of which the request must name one as the object that it is about:
             in the address, as 2.x does, or in the body, as 3.x does for series.
         times: how many requests, then the rule is spent; probability: each with this one.
@@ -55,6 +56,7 @@ class Fault:
     path: str = ""
     method: str | None = None
     body: Callable[[bytes], bool] | None = None
+    query: Callable[[dict[str, list[str]]], bool] | None = None
     holder: frozenset[str] = frozenset()
     times: int | None = None
     probability: float | None = None
@@ -72,6 +74,7 @@ class Fault:
             (self.method is None or self.method == request.method)
             and re.search(self.path, request.path) is not None
             and (self.body is None or self.body(request.body))
+            and (self.query is None or self.query(request.query))
             and (not self.holder or _names(request, self.holder))
         )
 

@@ -168,7 +168,7 @@ class Reading:
     def events(self) -> Iterator[Event]:
         """Yields what arrives until every run is done or has failed."""
         while self._waiting or self._runs:
-            if self._waiting and len(self._runs) < self._ahead:
+            if self._waiting and (not self._runs or len(self._runs) < self._ahead):
                 group = [self._waiting.popleft() for _ in range(self._group) if self._waiting]
                 self._submit(self._begin(group))
                 continue

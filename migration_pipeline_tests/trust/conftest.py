@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from migration_pipeline.neptune_server.archive_store import load_archive
-from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.sample import SAMPLE_ZIP
 from migration_pipeline.neptune_server.store import Store
 
@@ -24,14 +22,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def sample_store(sample: Path) -> Store:
-    store = Store()
-    load_archive(store, sample / "data", sample / "files")
-    return store
-
-
-@pytest.fixture
-def server(sample_store: Store) -> Iterator[RunningServer]:
-    """The sample workspace over the 3.x protocol, without faults."""
-    with running_server(sample_store) as running:
-        yield running
+def sample_stores(sample: Path) -> dict[str, Store]:
+    """The sample workspace for each source. For 2.x it has the project of 2.x and one of 3.x, which
+    is served as one of 2.x, without what that does not have."""
+    stores = {}
+    for name in ("neptune3", "neptune2"):
+        store = stores[name] = Store()
+        load_archive(store, sample / "data", sample / "files")
+    del stores["neptune2"].projects["acme/hostile"]
+    stores["neptune2"].projects["acme/digits"].version = 2
+    return stores

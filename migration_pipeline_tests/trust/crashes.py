@@ -148,7 +148,8 @@ def run_export(
     A process that was stopped sends nothing last.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "migration_pipeline.sources.neptune3.source"])
+    sources = [f"migration_pipeline.sources.{name}.source" for name in ("neptune3", "neptune2")]
+    context.set_forkserver_preload([__name__, *sources])
     ours, theirs = context.Pipe()
     process = context.Process(
         target=_child, args=(theirs, make_source, arguments, str(folder), moment)

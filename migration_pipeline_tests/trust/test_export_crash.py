@@ -6,13 +6,17 @@ import errno
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.errors import ArchiveNotWritableError
-from migration_pipeline.neptune_server.running import RunningServer
+from migration_pipeline.neptune_server.running import RunningServer, running_server
+from migration_pipeline.neptune_server.store import Store
+from migration_pipeline.sources.neptune2.config import Neptune2Config
+from migration_pipeline.sources.neptune2.source import Neptune2Source
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
 from migration_pipeline_tests.trust.crashes import (
@@ -23,14 +27,31 @@ from migration_pipeline_tests.trust.crashes import (
 )
 
 SEED = 20261121
-PROJECTS = ("acme/digits", "acme/hostile")
 
 
 def make_neptune3(token: str) -> Neptune3Source:
     return Neptune3Source(Neptune3Config(api_token=token, workers=3, retry_seconds=20))
 
 
-SOURCES = {"neptune3": make_neptune3}
+def make_neptune2(token: str) -> Neptune2Source:
+    return Neptune2Source(Neptune2Config(api_token=token, workers=3, retry_seconds=20))
+
+
+SOURCES = {"neptune3": make_neptune3, "neptune2": make_neptune2}
+OBJECTS = {"neptune3": 35, "neptune2": 15 + 1 + 11}
+"""What each source finds: 2.x the metadata of projects, too."""
+
+
+@pytest.fixture(params=SOURCES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(sample_stores: dict[str, Store], name: str) -> Iterator[RunningServer]:
+    """The sample workspace for a source, without faults."""
+    with running_server(sample_stores[name]) as running:
+        yield running
 
 
 def contents(folder: Path) -> dict[RunKey, str]:
@@ -46,7 +67,6 @@ def contents(folder: Path) -> dict[RunKey, str]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", SOURCES)
 def test_stopped_exports_publish_only_whole_runs_and_converge(
     name: str, server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -56,7 +76,7 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     failures, operations = last
     assert (code, failures) == (0, [])
     expected = contents(whole)
-    assert len(expected) == 35
+    assert len(expected) == OBJECTS[name]
 
     count = pytestconfig.getoption("--crashes")
     for i, moment in enumerate(random_moments(count, SEED, operations)):
@@ -89,29 +109,30 @@ def left_over(folder: Path) -> list[Path]:
 
 
 def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
-    server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
+    name: str, server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     """The old export stays until the new one is whole, at every operation of the swap."""
     every = 1 if pytestconfig.getoption("--crashes") >= 100 else 5
-    source = make_neptune3(server.token)
+    make = SOURCES[name]
+    source = make(server.token)
     archive = Archive(tmp_path / "data", tmp_path / "files")
     assert export_everything(source, archive) == []
-    key = RunKey("acme/digits", next(iter(archive.runs("acme/digits"))).run)
+    key = next(iter(archive.runs("acme/digits")))
     before = contents(tmp_path)
 
-    run = server.store.projects[key.project].find(key.run)
-    assert run is not None
+    project = server.store.projects[key.project]
+    run = project.find(key.run) or project.runs[key.run]
     run.set("config/added_later", "int", 42)
     for operations in range(1, 21, every):
         stopped = tmp_path / "copy"
         shutil.copytree(tmp_path / "data", stopped / "data")
         shutil.copytree(tmp_path / "files", stopped / "files")
-        run_export(make_neptune3, (server.token,), stopped, Moment("kill", operations))
+        run_export(make, (server.token,), stopped, Moment("kill", operations))
         left = contents(stopped)
         assert {k: v for k, v in left.items() if k != key} == {
             k: v for k, v in before.items() if k != key
         }
-        _, last, _ = run_export(make_neptune3, (server.token,), stopped)
+        _, last, _ = run_export(make, (server.token,), stopped)
         assert last[0] == []
         after = contents(stopped)
         assert after.keys() == before.keys()
@@ -122,7 +143,10 @@ def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 @pytest.mark.parametrize("size", ["120k", "200k", "300k", "500k"])
-def test_a_disk_that_is_really_full(server: RunningServer, tmp_path: Path, size: str) -> None:
+def test_a_disk_that_is_really_full(
+    name: str, server: RunningServer, tmp_path: Path, size: str
+) -> None:
+    source = SOURCES[name](server.token)
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)])
@@ -131,11 +155,11 @@ def test_a_disk_that_is_really_full(server: RunningServer, tmp_path: Path, size:
     try:
         archive = Archive(disk / "data", disk / "files")
         with pytest.raises(ArchiveNotWritableError, match=os.strerror(errno.ENOSPC)):
-            export_everything(make_neptune3(server.token), archive)
+            export_everything(source, archive)
         published = contents(disk)
         assert not left_over(disk)
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        assert export_everything(make_neptune3(server.token), archive) == []
+        assert export_everything(source, archive) == []
         assert published.items() <= contents(disk).items()
         assert not left_over(disk)
     finally:

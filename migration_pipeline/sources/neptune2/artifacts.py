@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -26,6 +26,8 @@ _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)
 _LOCATIONS = ("file_path", "location")
 """Under which keys the client's drivers (local files, S3) note where a file is."""
+_PATIENCE, _CLOSED = 2.0, 60.0
+"""A store that takes so many seconds to fail is not asked again for so many."""
 
 
 class _Unreadable(Exception):
@@ -81,28 +83,53 @@ def _copy(file: Json, target: Path) -> None:
 
 
 def _chunks(location: str) -> Iterator[bytes]:
+    scheme, separator, path = location.partition("://")
+    if not separator or scheme not in ("file", "s3", "gs"):
+        raise _Unreadable(f"{location or 'no location'} (neither file://, s3:// nor gs://)")
+    store = f"{scheme}://{path.partition('/')[0]}" if scheme != "file" else "file://"
+    if (reason := _STORES.closed(store)) is not None:
+        raise _Unreadable(f"{location} ({reason})")
+    started = time.monotonic()
     try:
-        system, path = _system(location)
-        with system.open_input_stream(path) as stream:
+        with _STORES.system(store).open_input_stream(path) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise _Unreadable(f"{location} ({type(error).__name__}: {reason[:300]})") from error
+        said = str(error).splitlines()[0] if str(error) else ""
+        reason = f"{type(error).__name__}: {said[:300]}"
+        slow = time.monotonic() - started > _PATIENCE
+        if slow and scheme != "file" and not isinstance(error, FileNotFoundError):
+            _STORES.close(store, reason)
+        raise _Unreadable(f"{location} ({reason})") from error
 
 
-def _system(location: str) -> tuple[Any, str]:
-    """The file system and the path in it. The client writes locations without any quoting."""
-    scheme, separator, path = location.partition("://")
-    if scheme == "file" and separator:
-        return fs.LocalFileSystem(), path
-    if scheme in ("s3", "gs") and separator:
-        return _bucket(f"{scheme}://{urlsplit(location).netloc}"), path
-    raise _Unreadable(f"{location or 'no location'} (neither file://, s3:// nor gs://)")
+class _Stores:
+    """File systems by bucket, with the credentials that the environment gives.
+
+    One that could not be reached is left alone for a while: without a network or credentials each
+    file would take seconds to fail.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._systems: dict[str, Any] = {"file://": fs.LocalFileSystem()}
+        self._closed: dict[str, tuple[float, str]] = {}
+
+    def system(self, store: str) -> Any:
+        with self._lock:
+            if store not in self._systems:
+                # Arrow retries at Google for a quarter of an hour by itself.
+                address = f"{store}?retry_limit_seconds=30" if store.startswith("gs:") else store
+                self._systems[store] = fs.FileSystem.from_uri(address)[0]
+            return self._systems[store]
+
+    def close(self, store: str, reason: str) -> None:
+        self._closed[store] = (time.monotonic() + _CLOSED, reason)
+
+    def closed(self, store: str) -> str | None:
+        """Why the store is not asked now."""
+        until, reason = self._closed.get(store, (0.0, ""))
+        return reason if time.monotonic() < until else None
 
 
-@lru_cache(maxsize=64)
-def _bucket(address: str) -> Any:
-    """Its file system, with the credentials that the environment gives."""
-    system, _ = fs.FileSystem.from_uri(address)
-    return system
+_STORES = _Stores()

@@ -30,7 +30,7 @@ class Reader:
     scratch: Path
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _page: int = _FIRST_PAGE
-    _points: Sequence[int] = POINTS
+    _points: Sequence[int] = field(default_factory=lambda: POINTS)
 
     @property
     def page(self) -> int:
