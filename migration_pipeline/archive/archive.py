@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +78,8 @@ class ArchivedRun:
     parts: tuple[Path, ...]
     files_root: Path
     """What file_value.path is relative to."""
+    damage: tuple[str, ...] = ()
+    """What is known to be wrong with it, for one that is read nevertheless (`archive.salvage`)."""
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -210,10 +213,9 @@ class Archive:
 
     def find(self, key: RunKey) -> ArchivedRun | None:
         """The run if its part 0 is there."""
-        stem = layout.name_on_disk(key.run)
         for place in self.places(key.project, [key.kind]):
-            if (place.directory / layout.part_name(stem, 0)).exists():
-                numbers = _stems(place.directory, stem)[stem]
+            stem, numbers = parts_of(place.directory, key.run)
+            if 0 in numbers:
                 return _archived(key.project, place, stem, numbers)
         return None
 
@@ -235,12 +237,14 @@ class Archive:
 
 
 def _archived(project: str, place: Place, stem: str, numbers: list[int]) -> ArchivedRun:
-    parts = tuple(place.directory / layout.part_name(stem, n) for n in sorted(numbers))
+    parts = tuple(place.directory / layout.part_name(stem, n) for n in numbers)
     manifest = read_manifest(parts[0])
     run_id = manifest.run if manifest else str(read_first_value(parts[0], "run_id"))
+    if (named := layout.digest_in(stem)) and named != layout.digest(run_id):
+        raise DamagedPartError(str(parts[0]), f"it is named as another run, but is of {run_id!r}")
     run = ArchivedRun(RunKey(project, run_id, place.kind), parts, place.files_root)
     run.__dict__["manifest"] = manifest
-    _check_parts(run, sorted(numbers))
+    _check_parts(run, numbers)
     return run
 
 
@@ -261,14 +265,55 @@ def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:
         )
 
 
-def _stems(directory: Path, only: str | None = None) -> dict[str, list[int]]:
+def parts_of(directory: Path, run: str) -> tuple[str, list[int]]:
+    """(stem of its parts, their numbers) of a run id; no numbers: there are none.
+
+    Our own stems are cut where a name is long, neptune-exporter's are not; the digest tells.
+    """
+    stems, stem = _stems(directory), layout.name_on_disk(run)
+    if stem not in stems and len(layout.clean(run).encode()) > layout.MAX_NAME_BYTES:
+        digest = layout.digest(run)
+        stem = next((name for name in stems if layout.digest_in(name) == digest), stem)
+    return stem, stems.get(stem, [])
+
+
+_SETTLED_NS = 2_000_000_000
+"""A directory that changed later than that before it was listed may change again unseen: its time
+is only so fine."""
+_LISTINGS: dict[Path, tuple[int, dict[str, list[int]]]] = {}
+_MOST_LISTINGS = 32
+
+
+def _stems(directory: Path) -> dict[str, list[int]]:
+    """Stem → part numbers of a directory, empty where there is none; not to be changed.
+
+    Whoever asks for run after run of a big project would list it as often; so a listing is kept
+    while the directory's time says that nothing in it was added, removed or renamed.
+    """
+    try:
+        changed = directory.stat().st_mtime_ns
+    except OSError:
+        return {}
+    known = _LISTINGS.get(directory)
+    if known and known[0] == changed:
+        return known[1]
+    now, stems = time.time_ns(), _listed(directory)
+    if now - changed > _SETTLED_NS:
+        while len(_LISTINGS) >= _MOST_LISTINGS:
+            _LISTINGS.pop(next(iter(_LISTINGS)), None)
+        _LISTINGS[directory] = (changed, stems)
+    return stems
+
+
+def _listed(directory: Path) -> dict[str, list[int]]:
     stems: dict[str, list[int]] = {}
     if directory.is_dir():
         with os.scandir(directory) as entries:
             for entry in entries:
-                parsed = layout.parse_part_name(entry.name)
-                if parsed and (only is None or parsed[0] == only):
+                if parsed := layout.parse_part_name(entry.name):
                     stems.setdefault(parsed[0], []).append(parsed[1])
+    for numbers in stems.values():
+        numbers.sort()
     return stems
 
 

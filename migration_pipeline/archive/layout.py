@@ -13,8 +13,9 @@ import re
 from pathlib import PurePosixPath
 
 _PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)\.parquet$")
+_DIGEST = re.compile(r"-([0-9a-f]{16})$")
 _EXTENSION = re.compile(r"^\.[A-Za-z0-9]{1,10}$")
-_MAX_NAME_BYTES = 180  # file systems stop at 255; digest and part number need their share
+MAX_NAME_BYTES = 180  # file systems stop at 255; digest and part number need their share
 
 
 def digest(text: str) -> str:
@@ -33,7 +34,13 @@ def _cut(text: str, limit: int) -> str:
 
 def name_on_disk(original: str) -> str:
     """The directory of a project or the stem of a run: cleaned original, `-`, digest."""
-    return f"{_cut(clean(original), _MAX_NAME_BYTES)}-{digest(original)}"
+    return f"{_cut(clean(original), MAX_NAME_BYTES)}-{digest(original)}"
+
+
+def digest_in(stem: str) -> str:
+    """The digest at the end of a name on disk; empty: it has none."""
+    match = _DIGEST.search(stem)
+    return match[1] if match else ""
 
 
 def part_name(stem: str, number: int) -> str:

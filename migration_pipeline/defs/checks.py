@@ -38,6 +38,8 @@ WHOLE_REMEDY = (
     "Restore what is named from a backup, or delete all parts of the run in question: the next "
     "export brings it again."
 )
+LEFT_OUT = "left out"
+"""The figure of a check that names the runs."""
 FINDINGS_KEPT = 100
 MANIFESTS_KEPT = 200
 
@@ -225,13 +227,17 @@ def held_result(
 ) -> dg.AssetCheckResult:
     """From what was planned and the verdicts of all chunks (`load`).
 
-    Runs that nobody read back because verification is off are a warning, not an error.
+    Runs that nobody read back because verification is off are a warning, not an error; so are
+    damaged runs that are left out because somebody decided that.
     """
     verdicts = _sums([chunk["verdicts"] for chunk in chunks])
     named = [(where, f"unreadable in the archive: {what}") for where, what in planned["unreadable"]]
     named += planned["duplicates"]
+    left_out = [(where, f"damaged and left out: {what}") for where, what in planned["left out"]]
+    named += left_out
     named += [(where, what) for chunk in chunks for where, _, what in chunk["findings"]]
     bad = len(planned["unreadable"]) + len(planned["duplicates"])
+    bad += 0 if planned["decided"] else len(left_out)
     bad += verdicts.get("runs", 0) - verdicts.get("runs equal", 0)
     firsts: dict[str, str] = {}
     for where, kind, what in (f for chunk in chunks for f in chunk["findings"]):
@@ -240,13 +246,16 @@ def held_result(
     return dg.AssetCheckResult(
         check_name=HELD,
         asset_key=asset,
-        passed=not bad and not unverified,
+        passed=not bad and not unverified and not left_out,
         severity=dg.AssetCheckSeverity.ERROR if bad else dg.AssetCheckSeverity.WARN,
         metadata={
             "runs verified": planned["verified before"] + verdicts.get("runs equal", 0),
             "runs compared now": verdicts.get("runs", 0),
             "runs never compared": unverified,
             "runs with findings": bad,
+            "damaged runs left out": len(left_out),
+            **({LEFT_OUT: [where for where, _ in left_out[:FINDINGS_KEPT]]} if left_out else {}),
+            "damaged runs loaded as far as they can be read": planned["damaged"],
             **{name: verdicts.get(name, 0) for name in VERDICT_FIGURES},
             "runs at the target that the archive does not have": planned["foreign runs"],
             **firsts,

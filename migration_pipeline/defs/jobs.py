@@ -16,10 +16,11 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
-from migration_pipeline.defs.checks import HELD
+from migration_pipeline.defs.checks import HELD, LEFT_OUT
 from migration_pipeline.defs.config import ExportConfig
+from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
-from migration_pipeline.defs.load import LoadConfig
+from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, UnknownNameError
 from migration_pipeline.sources.projects import (
@@ -33,6 +34,8 @@ from migration_pipeline.targets.registry import target_names
 
 TARGETS_VARIABLE = "MIGRATION_TARGETS"
 PROJECT_JOB = "migrate_project"
+NAMED = 20
+"""Damaged runs that the last line names."""
 _BOTH = dg.multi_or_in_process_executor
 
 
@@ -294,6 +297,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     if not outcomes:
         return "no project is selected; nothing was done"
     good = sum(o.success for o in outcomes)
+    taken = all(GRADED["damaged"] in o.exported for o in outcomes)
     exported = sum(o.exported.get("exported now", 0) for o in outcomes)
     exported += sum(o.exported.get("exported again", 0) for o in outcomes)
     loaded = sum(int(figures["runs loaded now"]) for o in outcomes for figures in o.loads.values())
@@ -302,9 +306,33 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     if good == len(outcomes) and not (exported or loaded or verified):
         said += "; nothing was to be done"
     else:
-        said += f"; {exported} runs exported, {loaded} loaded, {verified} read back and compared"
+        said += (
+            "; nothing to export, for the source is the archive"
+            if taken
+            else (f"; {exported} runs exported")
+        )
+        said += f", {loaded} loaded, {verified} read back and compared"
+        said += " with what the archive holds" if taken else ""
+    said += _left_out(outcomes)
     named = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
     return "\n".join([said, *named])
+
+
+def _left_out(outcomes: Sequence[Outcome]) -> str:
+    """Which damaged runs were not loaded, and what to do about it."""
+    checks = [check for o in outcomes for check in o.checks.values()]
+    names = list(dict.fromkeys(name for check in checks for name in check.get(LEFT_OUT, ())))
+    if not names:
+        return ""
+    count = max(len(names), *(check["damaged runs left out"] for check in checks))
+    more = f" and {count - NAMED} more" if count > NAMED else ""
+    advice = (
+        ""
+        if all(o.success for o in outcomes)
+        else f". Decide about them: {DAMAGED_VARIABLE}=1 loads what can be read of them, marked as "
+        "damaged; 0 leaves them out, which is then no failure"
+    )
+    return f"; {count} damaged runs left out: {', '.join(names[:NAMED])}{more}{advice}"
 
 
 def raise_for_failed(outcomes: Sequence[Outcome]) -> None:

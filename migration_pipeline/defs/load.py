@@ -24,6 +24,7 @@ from migration_pipeline.defs.export import (
     retried,
 )
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.targets.damage import Damage, Handling, look_for_damage, with_damage
 from migration_pipeline.targets.loading import (
     LoadPlan,
     LoadResult,
@@ -41,6 +42,10 @@ ROWS_KEPT = 50
 """Of each table, from each chunk."""
 TABLE_ROWS = 200
 """Of each table on the page."""
+
+
+DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
+_HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
 
 
 class LoadConfig(dg.Config):
@@ -62,6 +67,13 @@ class LoadConfig(dg.Config):
     verify: Literal["new", "all", "off"] = Field(
         default="new",
         description="Read back and compare: what was loaded now or never verified, all, nothing.",
+    )
+
+    damaged: Handling = Field(
+        default=_HANDLINGS[settings.decision(DAMAGED_VARIABLE)],
+        description=f"{DAMAGED_VARIABLE}: runs that are proven to be damaged. `fail` (unset): left "
+        "out by name, and the job fails once all others are done; `leave out` (0): left out by "
+        "name; `load` (1): loaded as far as they can be read, and marked as damaged.",
     )
 
     def settings(self) -> LoadSettings:
@@ -140,9 +152,8 @@ def _plan_op(target: str) -> dg.OpDefinition:
         context: dg.OpExecutionContext, config: LoadConfig
     ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
         project = known_project(context)
-        archive: ArchiveResource = context.resources.archive
         with retried(context):
-            found = plan_load(_open(context, target), archive.open(), project, config.settings())
+            found, damage = _plan(context, target, project, config)
         late = _record_complete(context, target, found)
         chunks = _chunks(found, config)
         context.log.info(_intention(found))
@@ -156,9 +167,14 @@ def _plan_op(target: str) -> dg.OpDefinition:
                 "config": config.model_dump(),
                 "mapping": asdict(found.mapping),
                 "runs": [(key.run, key.kind) for key in keys],
+                "damaged": [
+                    (key.run, key.kind, list(damage.loaded[key]))
+                    for key in keys
+                    if key in damage.loaded
+                ],
             }
             yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
-        yield dg.Output(_planned(found, config), "planned")
+        yield dg.Output(_planned(found, config, damage), "planned")
 
     return plan
 
@@ -172,11 +188,14 @@ def _chunk_op(target: str) -> dg.OpDefinition:
     )
     def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
         config = LoadConfig(**due["config"])
-        archive: ArchiveResource = context.resources.archive
+        resource: ArchiveResource = context.resources.archive
+        damaged = {
+            RunKey(due["project"], run, kind): tuple(said) for run, kind, said in due["damaged"]
+        }
         with retried(context):
             result = load_runs(
                 _open(context, target),
-                archive.open(),
+                with_damage(resource.open(), damaged).archive,
                 ProjectMapping(**due["mapping"]),
                 [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
                 verify=config.verify,
@@ -207,6 +226,8 @@ def _finish_op(target: str) -> dg.OpDefinition:
         tables = _tables(chunks) if now["runs loaded now"] else _tables_of_last(context, key)
         counts = {
             "runs": planned["complete"] + now["runs loaded now"],
+            "damaged runs left out": len(planned["left out"]),
+            "damaged runs loaded as far as they can be read": planned["damaged"],
             "unchanged": planned["complete"],
             "step multiplier": planned["step multiplier"],
         }
@@ -218,6 +239,30 @@ def _finish_op(target: str) -> dg.OpDefinition:
         yield result
 
     return finish
+
+
+def _plan(
+    context: dg.OpExecutionContext, target: str, project: str, config: LoadConfig
+) -> tuple[LoadPlan, Damage]:
+    """What is due, once more without what is damaged if the doctor finds that something is.
+
+    He is asked only when something is to be loaded: reading all of an archive every night for
+    nothing would help nobody.
+    """
+    resource: ArchiveResource = context.resources.archive
+    opened, archive = _open(context, target), resource.open()
+    found = plan_load(opened, archive, project, config.settings())
+    if not found.due and not found.unreadable:
+        return found, Damage(archive)
+    damage = look_for_damage(archive, project, config.damaged, resource.errors())
+    if damage.left_out or damage.loaded:
+        found = plan_load(opened, damage.archive, project, config.settings())
+    for key, said in list(damage.left_out.items())[:5]:
+        context.log.error(f"{key} is damaged and left out: {said}")
+    for key, reasons in list(damage.loaded.items())[:5]:
+        said = "; ".join(reasons)
+        context.log.warning(f"{key} is damaged, loaded as far as it can be read: {said}")
+    return found, damage
 
 
 def _intention(found: LoadPlan) -> str:
@@ -247,7 +292,7 @@ def _chunks(found: LoadPlan, config: LoadConfig) -> list[list[RunKey]]:
     return [chunk for chunk in chunks if chunk]
 
 
-def _planned(found: LoadPlan, config: LoadConfig) -> Payload:
+def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
     verified = len(found.complete) - len(found.unverified)
     return {
         "project": found.project,
@@ -262,7 +307,10 @@ def _planned(found: LoadPlan, config: LoadConfig) -> Payload:
             (str(key), f"is there {len(ids)} times: {', '.join(ids)}")
             for key, ids in found.duplicates.items()
         ],
-        "foreign runs": len(found.foreign),
+        "foreign runs": sum(key not in damage.left_out for key in found.foreign),
+        "damaged": len(damage.loaded),
+        "left out": [(str(key), said) for key, said in damage.left_out.items()],
+        "decided": config.damaged != "fail",
     }
 
 

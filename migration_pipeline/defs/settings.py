@@ -10,7 +10,7 @@ import os
 
 from migration_pipeline.errors import ConfigError
 
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def text(variable: str, default: str = "") -> str:
@@ -28,10 +28,19 @@ def flag(variable: str) -> bool:
     Raises:
         ConfigError: neither a word for yes nor one for no.
     """
+    return bool(decision(variable))
+
+
+def decision(variable: str) -> bool | None:
+    """Yes, no, or None where nothing is set.
+
+    Raises:
+        ConfigError: neither a word for yes nor one for no.
+    """
     given = os.environ.get(variable, "").strip().lower()
-    if given not in _TRUE + _FALSE:
+    if given not in ("", *_TRUE, *_FALSE):
         raise ConfigError(f"{variable} is {given!r}", "Set it to 1 or 0, or leave it unset.")
-    return given in _TRUE
+    return given in _TRUE if given else None
 
 
 def whole_number(variable: str) -> int:

@@ -214,6 +214,8 @@ def why_due(run: ArchivedRun, known: TargetRun | None, mapping: ProjectMapping) 
         return "begun and not finished"
     if known.step_multiplier != mapping.step_multiplier:
         return f"loaded with step multiplier {known.step_multiplier}, not {mapping.step_multiplier}"
+    if known.damaged != bool(run.damage):
+        return "it is damaged now" if run.damage else "it is not damaged any more"
     if run.manifest is not None:
         same = run.manifest.digest == known.digest
     else:

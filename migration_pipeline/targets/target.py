@@ -80,6 +80,7 @@ class TargetRun:
         fingerprint: of the parts that it was loaded from, as the mark says (`Content`).
         step_decimals: how many decimals the finest step of its float series has.
         step_multiplier: as the mark says.
+        damaged: it was loaded as far as it could be read, and is marked so.
         verified: whether a read-back of that content found no difference.
         ids: the target's own ids, the one that counts first; more than one is a duplicate.
         parent: what it was forked from, as the archive says it: a run id or a sys/id.
@@ -91,6 +92,7 @@ class TargetRun:
     fingerprint: str = ""
     step_decimals: int = 0
     step_multiplier: int = 1
+    damaged: bool = False
     verified: bool = False
     ids: tuple[str, ...] = ()
     parent: str = ""

@@ -46,6 +46,7 @@ MAPPING_VERSION = "1"
 """Raised when runs that were loaded before should be loaded again."""
 RUN_KEY, LOAD_STATE, VERIFIED = "neptune.run_key", "neptune.load_state", "neptune.verified"
 PARENT = "mlflow.parentRunId"
+GRADE, _DAMAGED = "neptune.grade", "damaged"
 _COMPLETE = "complete"
 
 
@@ -274,6 +275,7 @@ class MlflowTarget:
             fingerprint=tags.get("neptune.fingerprint", ""),
             step_decimals=int(tags.get("neptune.step_decimals", 0)),
             step_multiplier=int(tags.get("neptune.step_multiplier", 1)),
+            damaged=tags.get(GRADE) == _DAMAGED,
             verified=tags.get(VERIFIED) == "true",
             ids=tuple(run.info.run_id for run in runs),
             parent=tags.get("neptune.fork.parent", ""),
@@ -333,6 +335,7 @@ class MlflowTarget:
                 "" if facts.fork_step is None else to_text("float", facts.fork_step)
             ),
             PARENT: kin.parent,
+            GRADE: _DAMAGED if scan.run.damage else "",
             "mlflow.note.content": facts.description,
             "mlflow.user": facts.owner,
         }
