@@ -59,6 +59,9 @@ RULES: dict[str, Rule] = {
                               "have: its export failed, or the run never logged it."),
     "series_stops_early": Rule(False, "A series ends far below those of its siblings: its export "
                                "was broken off, or the run ended early."),
+    "no_metrics": Rule(False, "No run of the project has metrics: the requests for them failed "
+                       "(until 2025-11-25 neptune-exporter kept no errors file), or they were "
+                       "left out, or nobody logged any."),
     "last_classes_missing": Rule(False, "No run of the project has text, histograms or files, "
                                  "which neptune-exporter writes last: the export was interrupted, "
                                  "or left them out, or nobody logged any."),

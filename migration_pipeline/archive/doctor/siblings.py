@@ -15,6 +15,9 @@ from migration_pipeline.archive.doctor.evidence import Evidence
 from migration_pipeline.archive.doctor.rules import because, some
 from migration_pipeline.archive.schema import MICROS
 
+METRICS = ("metrics",)
+LAST_CLASSES = ("text", "histograms", "files")
+"""What neptune-exporter asks for after parameters and metrics."""
 Found = Iterator[tuple[int, Reason]]
 """(number of a run in `Evidence`, reason)."""
 
@@ -136,10 +139,10 @@ where adopted and run in (select run from attributes) and run not in (from with_
 order by run
 """
 
-_LAST_CLASSES = """
+_NOBODY_HAS = """
 select run from runs
-where kind = 'run' and adopted and exists (select 1 from attributes a where a.run = runs.run)
-      and not exists (select 1 from has_class where class in ('text', 'histograms', 'files'))
+where kind = 'run' and adopted and run in (select run from attributes)
+      and not exists (from has_class where list_contains(?, class))
 order by run
 """
 
@@ -159,7 +162,7 @@ def compare_siblings(evidence: Evidence) -> Found:
     for (run,) in evidence.ask(_WITHOUT_PARAMETERS):
         text = "it has rows and none below sys/, which every object at Neptune has"
         yield run, because("without_parameters", text)
-    yield from _last_classes(evidence)
+    yield from _missing_everywhere(evidence)
 
 
 def compare_values(evidence: Evidence) -> Found:
@@ -184,14 +187,14 @@ def absent_or_nan(evidence: Evidence) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _last_classes(evidence: Evidence) -> Found:
-    runs = evidence.ask(_LAST_CLASSES)
-    for (run,) in runs:
-        text = (
-            f"none of {len(runs)} run(s) of the project has text, histograms or files, which are "
-            "exported last"
-        )
-        yield run, because("last_classes_missing", text)
+def _missing_everywhere(evidence: Evidence) -> Found:
+    """Classes that a request for a batch of runs, or the end of the export, takes from all."""
+    for code, classes in (("no_metrics", METRICS), ("last_classes_missing", LAST_CLASSES)):
+        runs = evidence.ask(_NOBODY_HAS, list(classes))
+        for (run,) in runs:
+            names = " or ".join([", ".join(classes[:-1]), classes[-1]] if classes[1:] else classes)
+            text = f"none of the project's {len(runs)} run(s) without a manifest has {names}"
+            yield run, because(code, text)
 
 
 def _siblings(circle: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.examine import examine
 from migration_pipeline.archive.schema import MICROS
 from migration_pipeline_tests.archive.doctor.projects import (
@@ -150,6 +150,7 @@ def test_runs_with_a_manifest_are_neither_judged_nor_siblings(tmp_path: Path) ->
     found = examine(archive, PROJECT)
     assert grades(found) == {f"run {i}": "complete" for i in range(4)}
     adopted(archive, key("run 4"), without(training(4, "same"), "float_series"))
+    adopted(archive, key("run 5"), training(5, "another", lr=None))
     assert codes(examine(archive, PROJECT)) == {}
 
 
@@ -161,7 +162,21 @@ def test_a_project_in_which_the_last_classes_are_nowhere(tmp_path: Path) -> None
         adopted(archive, key(f"run {number}"), without(training(number), *rest))
     found = examine(archive, PROJECT)
     assert codes(found) == {f"run {i}": ["last_classes_missing"] for i in range(3)}
+    assert text_of(found, "run 0", "last_classes_missing") == (
+        "none of the project's 3 run(s) without a manifest has text, histograms or files"
+    )
     adopted(archive, key("run 4"), without(training(4), *rest[1:]))
+    assert codes(examine(archive, PROJECT)) == {}
+
+
+def test_a_project_in_which_nobody_has_metrics(tmp_path: Path) -> None:
+    archive = archive_in(tmp_path)
+    for number in range(2):
+        adopted(archive, key(f"run {number}"), without(training(number), "float_series"))
+    adopted(archive, RunKey(PROJECT, "M-1", "model"), [row("sys/id", "string", "M-1")])
+    found = examine(archive, PROJECT)
+    assert codes(found) == {"run 0": ["no_metrics"], "run 1": ["no_metrics"]}
+    adopted(archive, key("run 2"), training(2, "of its own", lr=None))
     assert codes(examine(archive, PROJECT)) == {}
 
 
