@@ -258,7 +258,7 @@ if (curvesOf.size) {
     head.metrics.left_out ? `${plural(head.metrics.left_out, "more series", "more series")} matched and are not drawn.` : "",
     `A series of more than ${count.format(head.curves.limit)} points is thinned: its steps are cut into equal spans, and of each span the points with the lowest and the highest value are kept. No value is averaged or moved; what is drawn are real points.`,
     head.curves.left_out ? `The ${plural(head.curves.left_out, "run")} with the fewest points have no curves on this page.` : "",
-    "A NaN, an infinity or a missing value is a gap.",
+    "A NaN, an infinity or a missing value is a gap; in a thinned series a gap shows where a whole span has no other.",
   ].filter(Boolean).join(" ");
 } else {
   const why = head.metrics.unmatched.length ? `No float series here matches: ${head.metrics.unmatched.join(", ")}.` : "No run has a float series with points.";
