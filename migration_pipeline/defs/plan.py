@@ -11,19 +11,19 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_pipeline.archive.archive import Archive
 from migration_pipeline.defs import settings
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
-from migration_pipeline.defs.load import TABLE_ROWS
+from migration_pipeline.defs.load import TABLE_ROWS, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource
-from migration_pipeline.errors import ConfigError, NotAnArchiveError, UnknownNameError
-from migration_pipeline.sources.projects import NAMES_VARIABLE
+from migration_pipeline.errors import ConfigError, UnknownNameError
+from migration_pipeline.sources.archive.source import ArchiveSource
+from migration_pipeline.sources.projects import NAMES_VARIABLE, ProjectChoice, find_projects
+from migration_pipeline.sources.source import Selection
 from migration_pipeline.targets.forecast_sums import ProjectForecast
 from migration_pipeline.targets.forecasting import Candidate, forecast_project
 from migration_pipeline.targets.plan_report import write_plan
 from migration_pipeline.targets.plan_tables import TABLES, target_rows
-from migration_pipeline.targets.planning import LoadSettings
 from migration_pipeline.targets.registry import capabilities_of, known_names, target_names
 
 
@@ -40,19 +40,9 @@ class PlanConfig(dg.Config):
         description=f"{TARGETS_VARIABLE}: names of targets, or of other trackers whose limits are "
         f"known; empty: all of them: {', '.join(known_names())}.",
     )
-    name_prefix: str = Field(
-        default=settings.text("MIGRATION_NAME_PREFIX"),
-        description="MIGRATION_NAME_PREFIX, as the load has it.",
+    load: LoadConfig = Field(
+        default=LoadConfig(), description="How the load would be done, for every target."
     )
-    step_multiplier: int = Field(
-        default=settings.whole_number("MIGRATION_STEP_MULTIPLIER"),
-        ge=0,
-        description="MIGRATION_STEP_MULTIPLIER, as the load has it; 0: the smallest power of ten "
-        "that makes all steps whole.",
-    )
-
-    def settings(self) -> LoadSettings:
-        return LoadSettings(self.name_prefix, self.step_multiplier or None)
 
 
 @dg.op(
@@ -64,13 +54,22 @@ class PlanConfig(dg.Config):
 def plan_op(context: dg.OpExecutionContext, config: PlanConfig) -> None:
     with last_words("plan"):
         resource: ArchiveResource = context.resources.archive
-        archive = resource.open()
+        archive, errors = resource.open(), resource.errors()
         candidates = [_candidate(context, name) for name in _checked(config.targets)]
+        source, choice = ArchiveSource(archive), ProjectChoice(config.projects)
         plans = []
-        for project in _projects(archive, config.projects):
+        for project in find_projects(source, choice, Selection()):
             context.log.info(f"{project}: planning for {', '.join(c.name for c in candidates)}")
             plans.append(
-                forecast_project(archive, project, candidates, config.settings(), context.log.info)
+                forecast_project(
+                    archive,
+                    project,
+                    candidates,
+                    config.load.settings(),
+                    context.log.info,
+                    handling=config.load.damaged,
+                    errors=errors,
+                )
             )
         written = write_plan(Path(resource.report_path).absolute(), plans, str(archive.data))
         context.add_output_metadata(_metadata(plans, written))
@@ -87,22 +86,6 @@ def _checked(names: Sequence[str]) -> list[str]:
         if name not in known:
             raise UnknownNameError("target", name, known, TARGETS_VARIABLE)
     return list(dict.fromkeys(names)) or known
-
-
-def _projects(archive: Archive, names: Sequence[str]) -> list[str]:
-    """
-    Raises:
-        NotAnArchiveError: there is nothing in it.
-        UnknownNameError: a project is not in the archive.
-    """
-    there = archive.projects()
-    if not there:
-        what = "there is no run in it" if archive.data.exists() else "there is no such directory"
-        raise NotAnArchiveError(str(archive.data), what)
-    for name in names:
-        if name not in there:
-            raise UnknownNameError("project in the archive", name, there, NAMES_VARIABLE)
-    return list(dict.fromkeys(names)) or there
 
 
 def _candidate(context: dg.OpExecutionContext, name: str) -> Candidate:

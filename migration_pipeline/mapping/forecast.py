@@ -66,8 +66,8 @@ class RunForecast:
         points: of series of every type, `LoadReport.points`.
         bytes: of files.
         decimals: float series → decimals of its finest step, where it has some.
-        damage: what is wrong with the run, the first of it; empty: it can be read.
-        sending: target → what it would get; empty for a run that is damaged.
+        damage: what is wrong with the run; empty: nothing that reading it shows.
+        sending: target → what it would get; empty for a run that no load gets through.
     """
 
     key: RunKey
@@ -96,7 +96,8 @@ def forecast_of_manifest(run: ArchivedRun) -> RunForecast | None:
 def forecast_run(run: ArchivedRun, views: Sequence[View]) -> RunForecast:
     """Reads a run once, and what is disordered in it once more for each target that must know.
 
-    No row and no list of files is held; the names of its attributes are.
+    No row and no list of files is held; the names of its attributes are. A salvaged run
+    (`archive.salvage`) has what is left of it; any other that is damaged is counted and not sent.
     """
     found = RunForecast(run.key)
     manifest = run.manifest
@@ -117,7 +118,8 @@ def forecast_run(run: ArchivedRun, views: Sequence[View]) -> RunForecast:
         for draft in drafts:
             draft.take(cut)
     _count_types(found, names)
-    if not found.damage:
+    whole, found.damage = not found.damage, found.damage or "; ".join(run.damage)
+    if whole:
         of_run = facts.facts(run.key, manifest.parent if manifest else None)
         for view, draft in zip(views, drafts, strict=True):
             draft.scan.facts = of_run
@@ -127,11 +129,10 @@ def forecast_run(run: ArchivedRun, views: Sequence[View]) -> RunForecast:
 
 def _readable(run: ArchivedRun, found: RunForecast) -> Iterator[Cut]:
     """All rows that can be read; the first fault is noted, and the next part is tried."""
-    generation = ""
-    try:
-        generation = run.manifest.generation if run.manifest else ""
-    except DamagedPartError as error:
-        found.damage = error.what
+    if run.damage:
+        yield from map(Cut, run.batches())
+        return
+    generation = run.manifest.generation if run.manifest else ""
     for part in run.parts:
         try:
             for batch in read_parts([part], generation=generation):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.mapping.forecast import RunForecast, Sending
 from migration_pipeline.mapping.terms import Capabilities, Rate
+from migration_pipeline.targets.planning import Comparison
 
 MOST_NAMES = 100_000
 """Names that a sum keeps apart; what comes after is counted without them."""
@@ -91,7 +92,9 @@ class TargetForecast:
     refused: list[tuple[str, str]] = field(default_factory=list)
     beyond: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
-    requests: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(
+        default_factory=lambda: Counter({"points": 0, "parameters": 0, "files": 0})
+    )
 
     def add(self, run: RunForecast, sending: Sending, reason: str) -> str:
         """One run that a load would take up, and why; returns what would become of it."""
@@ -124,8 +127,10 @@ class TargetForecast:
         if most is not None and there > max(most, self.beyond.get(what, (0, 0, ""))[1]):
             self.beyond[what] = (most, there, where)
 
-    def close(self, project: str) -> None:
-        """After all runs: what is limited for the project as a whole."""
+    def close(self, project: str, against: Comparison) -> None:
+        """After all runs: what holds for the project as a whole."""
+        self.step_multiplier = against.mapping.step_multiplier
+        self.complete = len(against.complete)
         most = self.capabilities.runs_per_project
         self._limit("runs of a project", most, self.runs + self.complete, project)
 
@@ -167,7 +172,7 @@ class ProjectForecast:
         kinds: kind → runs, damaged ones included.
         types: attribute type → attributes, rows.
         steps: float series with steps that are not whole → decimals of its finest step, runs.
-        damaged: (run or part, what is wrong): counted as far as they can be read.
+        damaged: (run or part, what is wrong): counted as far as it can be read.
         runs: one entry a run: figures, and what each target would do with it.
     """
 

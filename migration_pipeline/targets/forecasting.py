@@ -6,15 +6,13 @@ were there, which is said. Rows are read once for all targets, and only sums are
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
-from migration_pipeline.archive.reader import read_first_value
+from migration_pipeline.archive.salvage import salvage
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping.forecast import (
     RunForecast,
@@ -26,6 +24,7 @@ from migration_pipeline.mapping.scan import step_decimals
 from migration_pipeline.mapping.steps import check_multiplier
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping
 from migration_pipeline.progress import Progress
+from migration_pipeline.targets.damage import Damage, Handling, look_for_damage
 from migration_pipeline.targets.forecast_sums import ProjectForecast, TargetForecast
 from migration_pipeline.targets.planning import Comparison, LoadSettings, compare
 from migration_pipeline.targets.target import Target, TargetRun
@@ -48,8 +47,11 @@ class Candidate:
     loadable: bool = True
 
 
-COMPLETE, DAMAGED = "complete there", "damaged: a load refuses it"
+COMPLETE = "complete there"
 UNASKED = "not asked whether it is there"
+DAMAGED = "damaged: a load refuses it"
+LEFT_OUT = "damaged: left out"
+AS_FAR = "damaged, as far as it can be read"
 
 
 def forecast_project(
@@ -58,44 +60,49 @@ def forecast_project(
     candidates: Sequence[Candidate],
     settings: LoadSettings,
     progress: Callable[[str], None],
+    *,
+    handling: Handling = "fail",
+    errors: Sequence[Path] = (),
 ) -> ProjectForecast:
     """Plans a project for all candidates; sends nothing and writes nothing.
 
-    Runs that are complete everywhere are taken from their manifests, all others are read.
+    Runs that are complete everywhere are taken from their manifests, all others are read. As in a
+    load, the doctor is asked what is damaged when something is to be loaded.
 
     Args:
         progress: is called with a sentence at least every 10 seconds of work.
+        handling: what a load would do with damaged runs.
+        errors: neptune-exporter's errors files.
 
     Raises:
         ConfigError: the configured step multiplier cannot be used.
     """
     if settings.step_multiplier is not None:
         check_multiplier(settings.step_multiplier)
-    errors: list[DamagedPartError] = []
-    runs = archive.runs(project, errors)
-    decimals_of = functools.cache(step_decimals)
     result = ProjectForecast(project)
-    compared: list[Comparison] = []
-    for candidate in candidates:
-        forecast, listed = _ask(candidate, project, settings, runs)
-        against = compare(candidate.capabilities, settings, runs, listed, decimals_of=decimals_of)
-        forecast.step_multiplier = against.mapping.step_multiplier
-        forecast.complete = len(against.complete)
-        result.targets.append(forecast)
-        compared.append(against)
-    with Progress("plan", len(runs) + len(errors), progress) as meter:
+    unreadable: list[DamagedPartError] = []
+    runs = archive.runs(project, unreadable)
+    asked = [_ask(candidate, project, settings, runs) for candidate in candidates]
+    result.targets = [forecast for forecast, _ in asked]
+    compared = _compare(asked, settings, runs)
+    damage = Damage(archive)
+    if unreadable or any(against.reasons or against.unreadable for against in compared):
+        damage = look_for_damage(archive, project, handling, errors)
+    if damage.left_out or damage.loaded:
+        unreadable.clear()
+        runs = damage.archive.runs(project, unreadable)
+        compared = _compare(asked, settings, runs)
+    with Progress("plan", len(runs) + len(damage.left_out), progress) as meter:
         for _, run in sorted(runs.items(), key=lambda item: str(item[0])):
             found = _add_run(result, run, compared)
             meter.add(found.points, found.bytes)
-            if found.damage:
-                meter.run_failed()
-            else:
-                meter.run_done()
-        for error in errors:
-            _add_remains(result, archive, error)
-            meter.run_failed()
-    for forecast in result.targets:
-        forecast.close(project)
+            meter.run_done()
+        for key, said in damage.left_out.items():
+            _add_left_out(result, archive, key, said)
+            meter.run_done()
+    result.damaged += [(error.path, error.what) for error in unreadable]
+    for forecast, against in zip(result.targets, compared, strict=True):
+        forecast.close(project, against)
     return result
 
 
@@ -120,6 +127,19 @@ def _ask(
     return result, listed
 
 
+def _compare(
+    asked: Sequence[tuple[TargetForecast, Mapping[RunKey, TargetRun]]],
+    settings: LoadSettings,
+    runs: Mapping[RunKey, ArchivedRun],
+) -> list[Comparison]:
+    """What each target lists against the archive; decimals of steps are looked for once."""
+    decimals_of = functools.cache(step_decimals)
+    return [
+        compare(forecast.capabilities, settings, runs, listed, decimals_of=decimals_of)
+        for forecast, listed in asked
+    ]
+
+
 def _add_run(
     result: ProjectForecast, run: ArchivedRun, compared: Sequence[Comparison]
 ) -> RunForecast:
@@ -139,36 +159,17 @@ def _add_run(
         elif sending := found.sending.get(forecast.name):
             reason = against.reasons[run.key] if forecast.asked else UNASKED
             at[forecast.name] = forecast.add(found, sending, reason)
+            if run.damage:
+                at[forecast.name] += f" ({AS_FAR})"
         else:
             at[forecast.name] = DAMAGED
     result.add(found, run.bytes_on_disk, at)
     return found
 
 
-def _add_remains(result: ProjectForecast, archive: Archive, error: DamagedPartError) -> None:
-    """A run that cannot be opened, counted as far as the parts that are there can be read."""
-    at = dict.fromkeys((forecast.name for forecast in result.targets), DAMAGED)
-    run = _remains(archive, result.project, Path(error.path))
-    found = forecast_run(run, [])
-    found.damage = error.what
-    result.add(found, run.bytes_on_disk, at)
-
-
-def _remains(archive: Archive, project: str, part: Path) -> ArchivedRun:
-    """What is left of the run that a part belongs to; its id is the stem of its parts where no part
-    tells it."""
-    (place,) = (p for p in archive.places(project) if p.directory == part.parent)
-    parsed = layout.parse_part_name(part.name)
-    assert parsed
-    stem, parts = parsed[0], []
-    for other in part.parent.iterdir():
-        name = layout.parse_part_name(other.name)
-        if name and name[0] == stem:
-            parts.append((name[1], other))
-    run = stem
-    for _, other in sorted(parts):
-        with contextlib.suppress(DamagedPartError):
-            run = str(read_first_value(other, "run_id"))
-            break
-    key = RunKey(project, run, place.kind)
-    return ArchivedRun(key, tuple(p for _, p in sorted(parts)), place.files_root)
+def _add_left_out(result: ProjectForecast, archive: Archive, key: RunKey, said: str) -> None:
+    """A damaged run that a load leaves out, counted as far as it can be read."""
+    at = dict.fromkeys((forecast.name for forecast in result.targets), LEFT_OUT)
+    run = salvage(archive, key, [said])
+    found = forecast_run(run, []) if run else RunForecast(key, damage=said)
+    result.add(found, run.bytes_on_disk if run else 0, at)
