@@ -8,7 +8,10 @@ from migration_pipeline.defs import automation, export, jobs, load, settings
 from migration_pipeline.defs.adopt import adopt
 from migration_pipeline.defs.console import console
 from migration_pipeline.defs.demo import demo
+from migration_pipeline.defs.doctor import doctor, not_damaged
+from migration_pipeline.defs.plan import plan
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
+from migration_pipeline.defs.summary import summary
 from migration_pipeline.targets.registry import target_names
 
 
@@ -21,7 +24,16 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
             *(load.load_asset(name) for name in target_names()),
             *(load.run_records(name) for name in target_names()),
         ],
-        jobs=[jobs.migrate, jobs.migrate_project(targets), adopt, demo],
+        asset_checks=[not_damaged],
+        jobs=[
+            jobs.migrate,
+            jobs.migrate_project(targets),
+            adopt,
+            doctor,
+            plan,
+            summary,
+            demo,
+        ],
         sensors=[automation.discover_projects],
         schedules=[automation.nightly],
         resources={

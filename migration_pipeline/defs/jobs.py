@@ -306,16 +306,20 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     if good == len(outcomes) and not (exported or loaded or verified):
         said += "; nothing was to be done"
     else:
-        said += (
-            "; nothing to export, for the source is the archive"
-            if taken
-            else (f"; {exported} runs exported")
-        )
-        said += f", {loaded} loaded, {verified} read back and compared"
+        nothing = "nothing to export, for the source is the archive"
+        said += f"; {nothing if taken else f'{exported} runs exported'}, {loaded} loaded, "
+        said += f"{verified} read back and compared"
         said += " with what the archive holds" if taken else ""
-    said += _left_out(outcomes)
+    said += f"{_grades(outcomes) if taken else ''}{_left_out(outcomes)}"
     named = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
     return "\n".join([said, *named])
+
+
+def _grades(outcomes: Sequence[Outcome]) -> str:
+    """What the doctor says of the runs of an archive that is the source."""
+    counts = {grade: sum(o.exported[figure] for o in outcomes) for grade, figure in GRADED.items()}
+    said = ", ".join(f"{count} {grade}" for grade, count in counts.items() if count)
+    return f"; its runs are graded: {said} (the job `doctor` says why)"
 
 
 def _left_out(outcomes: Sequence[Outcome]) -> str:

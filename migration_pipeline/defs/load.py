@@ -267,6 +267,8 @@ def _plan(
 
 def _intention(found: LoadPlan) -> str:
     where = f"{found.target} at {found.address}"
+    if not found.due and not found.complete:
+        return f"{found.project}: no run is to be loaded into {where}"
     if not found.due and not found.unverified:
         return f"{found.project}: all {len(found.complete)} runs are in {where} and verified"
     return (
