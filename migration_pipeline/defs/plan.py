@@ -14,12 +14,13 @@ from pydantic import Field
 from migration_pipeline.defs import settings
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
-from migration_pipeline.defs.load import TABLE_ROWS, LoadConfig
+from migration_pipeline.defs.load import DAMAGED_VARIABLE, TABLE_ROWS, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.errors import ConfigError, UnknownNameError
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.projects import NAMES_VARIABLE, ProjectChoice, find_projects
 from migration_pipeline.sources.source import Selection
+from migration_pipeline.targets.damage import Handling
 from migration_pipeline.targets.forecast_sums import ProjectForecast
 from migration_pipeline.targets.forecasting import Candidate, forecast_project
 from migration_pipeline.targets.plan_report import write_plan
@@ -73,7 +74,7 @@ def plan_op(context: dg.OpExecutionContext, config: PlanConfig) -> None:
             )
         written = write_plan(Path(resource.report_path).absolute(), plans, str(archive.data))
         context.add_output_metadata(_metadata(plans, written))
-        say_last(_said(plans, written))
+        say_last(_said(plans, written, config.load.damaged))
 
 
 def _checked(names: Sequence[str]) -> list[str]:
@@ -117,22 +118,37 @@ def _tables(plans: Sequence[ProjectForecast]) -> Iterator[tuple[str, dg.Metadata
             yield title, dg.MetadataValue.table(shown)
 
 
-def _said(plans: Sequence[ProjectForecast], written: Sequence[Path]) -> str:
+_FATES: dict[Handling, str] = {
+    "fail": f"a load leaves them out and then fails, unless {DAMAGED_VARIABLE} decides",
+    "leave out": "a load leaves them out",
+    "load": "a load takes what can be read of them and marks it",
+}
+
+
+def _said(plans: Sequence[ProjectForecast], written: Sequence[Path], handling: Handling) -> str:
     """What a person in a terminal wants to know first."""
     runs = sum(plan.kinds.total() for plan in plans)
-    lines = [f"plan: {runs:,} runs of {len(plans)} projects; nothing was sent"]
+    lines = [f"plan: {runs:,} runs of {len(plans)} project(s); nothing was sent"]
     for row in target_rows(plans):
         lines.append(
             f"  {row['project']} into {row['target']}: {row['runs to load']:,} runs to load, "
-            f"{row['points']:,} points, {row['files']:,} files, complete there: "
+            f"{row['points']:,} points, {row['files']:,} files; complete there: "
             f"{row['complete there']}; {row['values not held as they are']:,} values not held as "
-            f"they are, {row['renamed']:,} renames, step multiplier {row['step multiplier']}; "
+            f"they are, {row['renamed']:,} renames, step multiplier {row['step multiplier']:,}; "
             f"estimated time: {row['estimated time']}"
         )
     for plan in plans:
+        lines += [
+            f"  {plan.project}: {there.name} was not asked what is there: {there.unasked}"
+            for there in plan.targets
+            if there.loadable and not there.asked
+        ]
         if plan.damaged:
             run, what = plan.damaged[0]
-            lines.append(f"  {plan.project}: {len(plan.damaged)} damaged, such as {run}: {what}")
+            lines.append(
+                f"  {plan.project}: {len(plan.damaged):,} damaged runs; {_FATES[handling]}. The "
+                f"first: {run}: {what}"
+            )
     return "\n".join([*lines, f"  all of it: {', '.join(map(str, written))}"])
 
 

@@ -18,19 +18,16 @@ class Rate(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    what: Literal["points", "parameters", "files", "requests"]
-    """Points of float series, parameters, uploads, or requests of any kind."""
+    what: Literal["points", "parameters", "files"]
+    """Points of float series, parameters, or uploads."""
     count: int
     seconds: float
-    per_run: bool = False
-    """It counts for each run, so that runs loaded at the same time have one each."""
     says: str
     """Where the figure comes from, to be read after "by": `published limit of …`."""
 
     def __str__(self) -> str:
         period = {1.0: "second", 60.0: "minute", 3600.0: "hour"}.get(self.seconds)
-        each = " of one run" if self.per_run else ""
-        return f"{self.count:,} {self.what}{each} a {period or f'{self.seconds:g} seconds'}"
+        return f"{self.count:,} {self.what} a {period or f'{self.seconds:g} seconds'}"
 
 
 class Capabilities(BaseModel):

@@ -67,7 +67,7 @@ class TargetForecast:
         renames: (attribute, name there) → runs.
         refused: (run, why) where the load would send nothing.
         beyond: (what, limit, found, where) of limits that are exceeded.
-        sent: amounts that rates count: float points, parameters, files, requests.
+        sent: amounts that rates count: float points, parameters, uploads.
         requests: by what they carry.
     """
 
@@ -114,10 +114,9 @@ class TargetForecast:
             self.losses.add(key, values)
         for attribute, name in sending.renames.items():
             self.renames.add((attribute, name), 1)
-        requests = sending.requests(self.capabilities)
-        self.requests.update(requests)
+        self.requests.update(sending.requests(self.capabilities))
         self.sent.update(points=sending.points, parameters=sending.parameters)
-        self.sent.update(files=sending.uploads, requests=sum(requests.values()))
+        self.sent.update(files=sending.uploads)
         can = self.capabilities
         self._limit("metrics of a run", can.series_per_run, sending.series, str(run.key))
         self._limit("parameters of a run", can.parameters_per_run, sending.parameters, str(run.key))
@@ -142,13 +141,9 @@ class TargetForecast:
         can = self.capabilities
         rates = [*can.rates, *([can.measured] if can.measured else [])]
         return [
-            Estimate(rate, amount := self.sent[rate.what], self._seconds(rate, amount))
+            Estimate(rate, amount := self.sent[rate.what], amount * rate.seconds / rate.count)
             for rate in rates
         ]
-
-    def _seconds(self, rate: Rate, amount: int) -> float:
-        at_once = min(self.capabilities.parallel_runs, max(self.runs, 1)) if rate.per_run else 1
-        return amount * rate.seconds / rate.count / at_once
 
 
 @dataclass(frozen=True)

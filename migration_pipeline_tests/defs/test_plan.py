@@ -12,11 +12,9 @@ from unittest.mock import Mock
 import dagster as dg
 import pytest
 
+from migration_pipeline import definitions
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import jobs
-from migration_pipeline.defs.console import console
-from migration_pipeline.defs.plan import plan
-from migration_pipeline.defs.resources import ArchiveResource, target_resource
 from migration_pipeline.targets.loading import LoadSettings, load_runs, plan_load
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
@@ -47,12 +45,7 @@ def run_plan(instance: dg.DagsterInstance, tmp_path: Path, said: list[str]) -> P
         if mlflow:
             monkeypatch.setenv("PLANNED_MLFLOW", mlflow)
         variable = {"tracking_uri_variable": "PLANNED_MLFLOW"}
-        definitions = dg.Definitions(
-            jobs=[plan],
-            resources={"archive": ArchiveResource(), "mlflow": target_resource("mlflow")},
-            loggers={"console": console},
-        )
-        return definitions.resolve_job_def("plan").execute_in_process(
+        return definitions.defs.resolve_job_def("plan").execute_in_process(
             run_config={
                 "ops": {"plan_load": {"config": config}},
                 "resources": {"archive": {"config": archive}, "mlflow": {"config": variable}},
@@ -146,7 +139,8 @@ def test_figures_losses_renames_and_multipliers(
     assert (mlflow["loadable"], mlflow["asked"], mlflow["complete"]) == (True, False, None)
     assert "PLANNED_MLFLOW is not set" in mlflow["not_asked_because"]
     assert mlflow["due"] == {"not asked whether it is there": 2}
-    assert said[-1].startswith("plan: 3 runs of 2 projects; nothing was sent")
+    assert said[-1].startswith("plan: 3 runs of 2 project(s); nothing was sent")
+    assert "mlflow was not asked what is there: PLANNED_MLFLOW is not set" in said[-1]
 
 
 def test_the_page_and_the_files_show_the_same(
@@ -276,7 +270,7 @@ def test_a_multiplier_of_the_user_is_taken_as_the_load_takes_it(
 
 @pytest.mark.parametrize("harm", ["cut off", "a part is missing", "a file is missing"])
 def test_damaged_runs_are_named_and_counted_as_far_as_they_go(
-    run_plan: Plan, archive: Archive, tmp_path: Path, harm: str
+    run_plan: Plan, archive: Archive, tmp_path: Path, said: list[str], harm: str
 ) -> None:
     run = archive.find(RunKey(ALPHA, "a-1"))
     assert run
@@ -302,6 +296,7 @@ def test_damaged_runs_are_named_and_counted_as_far_as_they_go(
     assert line["targets"]["mlflow"].startswith("damaged")
     assert line["damage"] == damaged["what_is_wrong"]
     assert tables(result)["damaged"][0]["project"] == ALPHA
+    assert f"{ALPHA}: 1 damaged runs; a load leaves them out and then fails" in said[-1]
 
 
 @pytest.mark.parametrize(
