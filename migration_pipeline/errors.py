@@ -165,6 +165,18 @@ class RunGoneError(Terminal, SourceError):
         )
 
 
+class StepOutOfRangeError(Terminal, SourceError):
+    """A step that the archive cannot hold: its steps are 64-bit numbers of millionths."""
+
+    def __init__(self, run: str, attribute: str, step: float) -> None:
+        super().__init__(
+            f"run {run}, series {attribute!r}: step {step:g} is beyond what the archive holds, "
+            "9,200,000,000,000",
+            "Export the run without this series (an attribute filter), or log it with steps that "
+            "are smaller.",
+        )
+
+
 class MissingFilesError(Terminal, SourceError):
     """Files that a run names are not in the server's storage."""
 

@@ -29,6 +29,7 @@ from pydantic import SecretStr
 
 from migration_pipeline.errors import (
     CredentialsRefusedError,
+    RunGoneError,
     SourceRefusedError,
     UnknownProjectError,
     WrongProtocolError,
@@ -120,6 +121,7 @@ class Neptune2Client:
 
         Raises:
             RefusedAnswer: the server said no.
+            RunGoneError: what was asked about is no object of the server (any more).
             CredentialsRefusedError: it does not accept the token.
             SourceUnavailableError: it did not answer in the time that the settings give.
         """
@@ -251,7 +253,10 @@ class Neptune2Client:
                 f"Set {shared.TOKEN_VARIABLE} to a token of this server that is still valid.",
             )
         if answer.status_code >= 400:
-            raise RefusedAnswer(place, answer)
+            refused = RefusedAnswer(place, answer)
+            if refused.error_type == "EXPERIMENT_NOT_FOUND":
+                raise RunGoneError(place) from refused
+            raise refused
         return answer
 
     def _connected(self) -> _Connection:
@@ -292,6 +297,8 @@ class _Connection:
             self._http = self._http_client()
             self._http.authenticator = NeptuneAuthenticator(token, backend, self._verify, None)
         except (NeptuneInvalidApiTokenException, HTTPClientError) as error:
+            if getattr(error, "status_code", 401) not in (401, 403):
+                raise shared.not_a_server(address, "the handshake", error) from error
             raise CredentialsRefusedError(
                 f"Neptune at {address} does not accept the token",
                 f"Set {shared.TOKEN_VARIABLE} to a token of this server that is still valid.",
@@ -378,6 +385,8 @@ class _Connection:
         if document not in self._documents:
             url = build_operation_url(self._api, _DOCUMENTS[document])
             answer = session.get(url, timeout=TIMEOUT)
+            if answer.status_code >= 400 and document != "backend":
+                raise RefusedAnswer(f"Neptune at {self._address}", answer)
             if answer.status_code >= 400:
                 raise WrongProtocolError(
                     f"{self._address} does not serve the protocol of Neptune 2.x "

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.manifest import Kind
-from migration_pipeline.errors import IncompleteAnswerError, InvalidQueryError
+from migration_pipeline.errors import IncompleteAnswerError, InvalidQueryError, RunGoneError
 from migration_pipeline.sources.neptune2.client import Neptune2Client
 from migration_pipeline.sources.neptune2.http import RefusedAnswer
 from migration_pipeline.sources.neptune2.tables import WINDOW, Entry, all_of, one_of, search
@@ -161,10 +161,10 @@ def _metadata(client: Neptune2Client, project: str) -> list[RunRef]:
     asked = {"experimentId": found.uuid, "attribute": _MODIFIED}
     try:
         answer = client.json("getDatetimeAttribute", client.place(project), asked)
-    except RefusedAnswer as error:
-        if error.status not in (400, 404):
+    except (RefusedAnswer, RunGoneError) as error:
+        if isinstance(error, RefusedAnswer) and error.status not in (400, 404):
             raise
-        log.info("%s has no metadata of its own (%s)", client.place(project), error.said)
+        log.info("%s has no metadata of its own", client.place(project))
         return []
     return [RunRef(RunKey(project, found.key, "project"), found.uuid, utc(answer["value"]))]
 

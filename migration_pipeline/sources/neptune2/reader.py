@@ -48,7 +48,7 @@ class Reader:
             try:
                 answer = self.client.ask(operation, self.place(run), asked)
             except RefusedAnswer as error:
-                if error.status != 400 or limit == self._points[-1]:
+                if error.status not in (400, 422) or limit == self._points[-1]:
                     raise
             else:
                 self._points = self._points[self._points.index(limit) :]

@@ -18,7 +18,6 @@ import pyarrow.json as pj
 
 from migration_pipeline.archive.schema import (
     float_series_batch,
-    float_to_micros,
     make_batch,
     repeated,
 )
@@ -28,6 +27,7 @@ from migration_pipeline.sources.neptune2.files import image
 from migration_pipeline.sources.neptune2.reader import Reader, of_attribute
 from migration_pipeline.sources.reading import Item, Remark, Task
 from migration_pipeline.sources.source import Rows, RunRef
+from migration_pipeline.sources.steps import to_micros
 
 _IMAGES_PER_TASK = 20
 """At most; a short series is a task for each, so that all workers share it."""
@@ -139,7 +139,7 @@ class FloatSeries(_Series):
     def _batch(self, steps: Any, times: Any, values: Any) -> pa.RecordBatch:
         key = self._run.key
         paths = repeated(self._path, len(steps))
-        micros = float_to_micros(steps)
+        micros = to_micros(self._run, self._path, steps)
         return float_series_batch(key.project, key.run, paths, micros, times, values)
 
 
@@ -151,7 +151,8 @@ class StringSeries(_Series):
     def _parsed(self, content: bytes) -> Points:
         page = json.loads(content)
         points = [one for one in page["values"] if one["value"] is not None]
-        micros = float_to_micros(np.array([float(one["step"]) for one in points], np.float64))
+        steps = np.array([float(one["step"]) for one in points], np.float64)
+        micros = to_micros(self._run, self._path, steps)
         rows = [
             {
                 "path": self._path,

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from migration_pipeline.archive.schema import (
     FloatSeriesBuilder,
-    float_to_micros,
     make_batch,
 )
 from migration_pipeline.errors import IncompleteAnswerError
@@ -26,6 +25,7 @@ from migration_pipeline.sources.neptune3.client import Neptune3Client
 from migration_pipeline.sources.neptune3.values import Series, StoredFile
 from migration_pipeline.sources.neptune3.wire import Points, decode_float_series
 from migration_pipeline.sources.source import Rows, RunRef
+from migration_pipeline.sources.steps import check_step, to_micros
 
 FLOAT_SERIES_PER_REQUEST = 2_000
 OTHER_SERIES_PER_REQUEST = 2_000
@@ -86,6 +86,9 @@ def float_page(
     received: dict[int, Points] = {}
     for points in decode_float_series(answer):
         if len(points):
+            series = cursors[int(points.request_id)].series
+            for step in (points.first_step, points.highest_step):  # they ascend
+                check_step(series.run, series.attribute, step)
             received[int(points.request_id)] = points
     unfinished = []
     for i, points in received.items():
@@ -150,7 +153,8 @@ def other_page(
         cursor = cursors[int(series.requestId)]
         cursor.points += len(series.seriesValues.values)
         for point in series.seriesValues.values:
-            micros = int(float_to_micros(np.array([point.step]))[0])
+            steps = np.array([point.step])
+            micros = int(to_micros(cursor.run, cursor.series.attribute, steps)[0])
             _take(cursor, point, micros, rows, files)
         if not series.HasField("searchAfter"):
             unfinished.append(cursor)  # it exists and was not reached by this page

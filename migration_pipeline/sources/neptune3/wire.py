@@ -49,13 +49,17 @@ class Points:
         return sum(len(part.steps) for part in self.columns)
 
     @property
+    def first_step(self) -> float:
+        return float(self.columns[0].steps[0])
+
+    @property
     def last_step(self) -> float:
         """The last step as the server sent it: where the next page starts."""
         return float(self.columns[-1].steps[-1])
 
     @property
     def highest_step(self) -> float:
-        return max(float(self.columns[0].steps[0]), self.last_step)
+        return max(self.first_step, self.last_step)
 
     @property
     def previews(self) -> int:

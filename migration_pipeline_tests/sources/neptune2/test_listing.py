@@ -223,10 +223,15 @@ def test_a_server_without_a_model_registry(
     assert "project acme/vision has no model registry" in caplog.text
 
 
+@pytest.mark.parametrize("error_type", ["EXPERIMENT_NOT_FOUND", "ATTRIBUTE_NOT_FOUND"])
 def test_a_server_that_keeps_no_metadata_of_projects(
-    server: RunningServer, objects: dict[str, Run], caplog: pytest.LogCaptureFixture
+    server: RunningServer,
+    objects: dict[str, Run],
+    caplog: pytest.LogCaptureFixture,
+    error_type: str,
 ) -> None:
-    server.faults.add(Fault("attributes/datetimes", status=404))
+    content = json.dumps({"errorType": error_type}).encode()
+    server.faults.add(Fault("attributes/datetimes", status=404, content=content))
     with caplog.at_level(logging.INFO, "migration_pipeline"):
         assert ids(server) == ALL[:-1]
     assert "project acme/vision has no metadata of its own" in caplog.text

@@ -10,7 +10,9 @@ from neptune_query.generated.neptune_api.proto.neptune_pb.api.v1.model.leaderboa
 )
 
 from migration_pipeline.errors import (
+    ConfigError,
     IncompleteAnswerError,
+    InvalidQueryError,
     InvalidRegexError,
     UnknownNameError,
     UnknownProjectError,
@@ -23,6 +25,7 @@ from migration_pipeline.sources.source import RunRef, Selection
 from migration_pipeline_tests.sources.serving import PROJECT, source_of, warnings_of
 
 SEARCH = "POST /api/leaderboard/v1/proto/leaderboard/entries/search"
+ABC = ["a", "b", "c"]
 ODD = ['a"b', "a\\b", 'a\\"b', "it's", "ü実", "`tick`", "a b", "%", "a.b", "a_b", "(", "x" * 700]
 
 
@@ -196,3 +199,41 @@ def test_a_bad_pattern_is_refused_before_anything_is_asked() -> None:
         Selection(classes=("artifacts",))
     with pytest.raises(UnknownNameError, match="exclude"):
         Selection(exclude=("metric",))
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(runs_query="`lr`:float = 0.1"), ["a", "c"]),
+        (Selection(runs_query='`lr`:float = 0.1 OR `sys/custom_run_id`:string == "b"'), ABC),
+        (Selection(runs_query="`lr`:float > 0.2", run_ids=("a", "b")), ["b"]),
+        (Selection(runs_query="`lr`:float = 0.1", run_regex="^c"), ["c"]),
+        (Selection(runs_query="`lr`:float = 7"), []),
+        (Selection(kinds=("run", "model")), ABC),
+    ],
+)
+def test_a_query_is_the_servers_to_evaluate(
+    server: RunningServer, project: Project, selection: Selection, expected: list[str]
+) -> None:
+    for name, rate in (("a", 0.1), ("b", 0.5), ("c", 0.1)):
+        project.create_run(name).set("lr", "float", rate)
+    assert ids(server, selection) == expected
+
+
+def test_a_bad_query_is_refused_with_what_the_server_says(
+    server: RunningServer, project: Project
+) -> None:
+    with pytest.raises(InvalidQueryError, match=r"^runs_query: .*'\(\(lr'.*400") as caught:
+        ids(server, Selection(runs_query="((lr"))
+    assert "NQL" in caught.value.remedy
+
+
+def test_models_are_not_asked_for(
+    server: RunningServer, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.create_run("a")
+    with pytest.raises(ConfigError, match="models_query is set, and Neptune 3"):
+        ids(server, Selection(models_query="`sys/stage`:string = x"))
+    with warnings_of(caplog) as said:
+        assert ids(server, Selection(kinds=("model", "project"))) == []
+    assert said == ["project acme/vision is of Neptune 3.x, which has no objects but runs"]
