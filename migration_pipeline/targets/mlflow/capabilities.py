@@ -46,7 +46,7 @@ CAPABILITIES = Capabilities(
     parameters_per_request=100,
     # more threads gave nothing on one server worker
     parallel_runs=4,
-    # nothing in the server limits requests; migration_pipeline_tests/benchmarks/plan.py measures
+    # nothing in the server limits requests; the benchmark `plan` of the tests measures this
     measured=Rate(
         what="points",
         count=8000,
