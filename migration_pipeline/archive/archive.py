@@ -226,12 +226,12 @@ class Archive:
         """
         found: dict[RunKey, Manifest | None] = {}
         kinds = {key.kind for key in keys}
-        present = [(p, set(_names(p.directory))) for p in self.places(project, kinds)]
+        present = [(place, _stems(place.directory)) for place in self.places(project, kinds)]
         for key in keys:
-            name = layout.part_name(layout.name_on_disk(key.run), 0)
-            for place, names in present:
-                if place.kind == key.kind and name in names:
-                    found[key] = read_manifest(place.directory / name)
+            for place, stems in present:
+                stem = _stem_of(key.run, stems) if place.kind == key.kind else ""
+                if 0 in stems.get(stem, ()):
+                    found[key] = read_manifest(place.directory / layout.part_name(stem, 0))
                     break
         return found
 
@@ -248,10 +248,6 @@ def _archived(project: str, place: Place, stem: str, numbers: list[int]) -> Arch
     return run
 
 
-def _names(directory: Path) -> list[str]:
-    return os.listdir(directory) if directory.is_dir() else []
-
-
 def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:
     """A part that is missing, or one too many, is named here."""
     if run.manifest and len(numbers) != run.manifest.parts:
@@ -266,15 +262,19 @@ def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:
 
 
 def parts_of(directory: Path, run: str) -> tuple[str, list[int]]:
-    """(stem of its parts, their numbers) of a run id; no numbers: there are none.
-
-    Our own stems are cut where a name is long, neptune-exporter's are not; the digest tells.
-    """
-    stems, stem = _stems(directory), layout.name_on_disk(run)
-    if stem not in stems and len(layout.clean(run).encode()) > layout.MAX_NAME_BYTES:
-        digest = layout.digest(run)
-        stem = next((name for name in stems if layout.digest_in(name) == digest), stem)
+    """(stem of its parts, their numbers) of a run id; no numbers: there are none."""
+    stems = _stems(directory)
+    stem = _stem_of(run, stems)
     return stem, stems.get(stem, [])
+
+
+def _stem_of(run: str, stems: Collection[str]) -> str:
+    """Our own stems are cut where a name is long, neptune-exporter's are not; the digest tells."""
+    stem = layout.name_on_disk(run)
+    if stem in stems or len(layout.clean(run).encode()) <= layout.MAX_NAME_BYTES:
+        return stem
+    digest = layout.digest(run)
+    return next((name for name in stems if layout.digest_in(name) == digest), stem)
 
 
 _SETTLED_NS = 2_000_000_000
