@@ -66,7 +66,10 @@ def record_grades(context: dg.OpExecutionContext, archive: Archive, found: Proje
         if before.get(partitions.run_partition(run.key)) != (shown := of_diagnosis(run))
     }
     manifests = readable_manifests(archive, found.project, list(due))
-    runs = [(key, {**of_manifest(manifests.get(key)), **shown}) for key, shown in due.items()]
+    runs = [
+        (key, {**(of_manifest(manifests[key]) if key in manifests else {}), **shown})
+        for key, shown in due.items()
+    ]
     return record(context, EXPORTED, runs)
 
 
