@@ -66,7 +66,7 @@ def original_name(on_disk: str) -> str | None:
 
 
 def runs_on_disk(archive: Archive, project: str) -> Iterator[RunOnDisk]:
-    """All of a project that has a part or a temporary part, of every kind.
+    """All of a project that has a part or a temporary part: by kind, by place, by name.
 
     What lies in two places is taken from the first, as everywhere.
     """
@@ -88,7 +88,7 @@ def runs_on_disk(archive: Archive, project: str) -> Iterator[RunOnDisk]:
                     modified = entry.stat().st_mtime
                     run.written = min(run.written or modified, modified)
         seen.update((place.kind, run.stem) for run in runs.values() if 0 in run.numbers)
-        for run in runs.values():
+        for _, run in sorted(runs.items()):
             run.numbers.sort()
             run.tmp.sort()
             yield run

@@ -15,9 +15,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -47,6 +50,7 @@ _LEFT_OUT = {
 }
 _MEMORY = "320MB"
 _GROUP_ROWS = 262_144
+_PLACE = "place_among_all_rows"
 _CLASS_ORDER = ("parameters", "metrics", "text", "histograms", "files")
 
 
@@ -175,33 +179,43 @@ def _sort(parts: Sequence[Path], into: Path, scratch: Path, *, without_copies: b
     Equal is what has the same bits: DuckDB's comparison takes 0.0 for -0.0, so the sign is asked.
     """
     columns = ", ".join(SCHEMA.names)
-    files = ", ".join("'" + str(part).replace("'", "''") + "'" for part in parts)
-    ranks = " ".join(
-        f"when '{kind}' then {_CLASS_ORDER.index(own)}" for kind, own in CLASSES.items()
-    )
+    ranks = " ".join(f"when '{k}' then {_CLASS_ORDER.index(own)}" for k, own in CLASSES.items())
     same = f"{columns}, signbit(float_value), histogram_value::varchar"
-    copies = f"row_number() over (partition by {same} order by part, at)" if without_copies else "1"
+    copy = f"row_number() over (partition by {same} order by {_PLACE})" if without_copies else "1"
+    target = str(into).replace("'", "''")
     query = f"""
-        with given as (
-            select {columns}, list_position([{files}], filename) as part, file_row_number as at
-            from read_parquet([{files}], filename = true, file_row_number = true)
-        ),
-        counted as (select *, {copies} as copy from given)
-        select {columns} from counted where copy = 1
-        order by case attribute_type {ranks} else 9 end, attribute_path, attribute_type,
-                 step nulls first, part, at
+        copy (
+            with counted as (select *, {copy} as copy from given)
+            select {columns} from counted where copy = 1
+            order by case attribute_type {ranks} else 9 end, attribute_path, attribute_type,
+                     step nulls first, {_PLACE}
+        ) to '{target}' (format parquet)
     """
-    config = {"memory_limit": _MEMORY, "threads": "2", "temp_directory": str(scratch / "spill")}
-    with duckdb.connect(config={**config, "preserve_insertion_order": "true"}) as database:
-        database.execute("set timezone = 'UTC'")
-        target = str(into).replace("'", "''")
+    spill = str(scratch / "spill")
+    config: Any = {"memory_limit": _MEMORY, "threads": "2", "temp_directory": spill}
+    with duckdb.connect(config=config) as database:
+        database.register("given", _numbered(parts))
         try:
-            database.execute(f"copy ({query}) to '{target}' (format parquet)")
+            database.execute(query)
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise ArchiveNotWritableError(str(scratch), str(error)) from error
         except duckdb.Error as error:
             reason = f"its rows cannot be sorted ({error})"
             raise DamagedPartError(str(parts[0]), reason) from error
+
+
+def _numbered(parts: Sequence[Path]) -> pa.RecordBatchReader:
+    """All rows with their place, as a stream: what lies on disk has names that are no patterns."""
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for part in parts:
+            for batch in _batches(part):
+                places = pa.array(np.arange(start, start + batch.num_rows))
+                start += batch.num_rows
+                yield batch.append_column(_PLACE, places)
+
+    return pa.RecordBatchReader.from_batches(SCHEMA.append(pa.field(_PLACE, pa.int64())), rows())
 
 
 def _sums(parts: Sequence[Path]) -> RunSums:
@@ -224,27 +238,30 @@ def _batches(part: Path) -> Iterator[pa.RecordBatch]:
 def _write_parts(rows: Path, directory: Path, stem: str, said: dict[bytes, bytes]) -> None:
     """Under temporary names, synced, part 0 renamed last."""
     parts: list[Path] = []
-    batches = _batches(rows)
-    batch = next(batches, None)
-    while batch is not None:
+    groups = _groups(rows)
+    group = next(groups, None)
+    while group is not None:
         path = directory / f"{layout.part_name(stem, len(parts))}.tmp"
+        schema = SCHEMA if parts else SCHEMA.with_metadata(said)
         parts.append(path)
-        schema = SCHEMA.with_metadata(said) if len(parts) == 1 else SCHEMA
         with (
             pa.OSFile(str(path), "wb") as sink,
             pq.ParquetWriter(sink, schema, compression="snappy") as writer,
         ):
-            while batch is not None and sink.tell() < PART_BYTES:
-                group = [batch]
-                while (batch := next(batches, None)) is not None and (
-                    len(group) * BATCH_ROWS < _GROUP_ROWS
-                ):
-                    group.append(batch)
-                writer.write_table(pa.Table.from_batches(group, SCHEMA), _GROUP_ROWS)
+            writer.write_table(group)
+            while (group := next(groups, None)) is not None and sink.tell() < PART_BYTES:
+                writer.write_table(group)
         sync(path)
     for path in reversed(parts):
         os.replace(path, path.with_suffix(""))
     sync(directory)
+
+
+def _groups(rows: Path) -> Iterator[pa.Table]:
+    """Batches put together to tables of a row group each."""
+    batches = _batches(rows)
+    while waiting := list(islice(batches, max(_GROUP_ROWS // BATCH_ROWS, 1))):
+        yield pa.Table.from_batches(waiting, SCHEMA)
 
 
 def _carry_files(places: Sequence[Place], to: Path) -> None:
