@@ -104,8 +104,10 @@ def _candidate(context: dg.OpExecutionContext, name: str) -> Candidate:
 def _metadata(
     plans: Sequence[ProjectForecast], written: Sequence[Path]
 ) -> dict[str, dg.MetadataValue]:
-    tables = dict(_tables(plans))
-    return {**tables, **{path.name: dg.MetadataValue.path(str(path)) for path in written}}
+    """The whole plan to be read, where its files are, and its tables."""
+    text = next(path for path in written if path.suffix == ".md").read_text(encoding="utf-8")
+    files = {path.name: dg.MetadataValue.path(str(path)) for path in written}
+    return {"plan": dg.MetadataValue.md(text), **files, **dict(_tables(plans))}
 
 
 def _tables(plans: Sequence[ProjectForecast]) -> Iterator[tuple[str, dg.MetadataValue]]:

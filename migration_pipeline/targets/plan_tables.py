@@ -38,15 +38,15 @@ def target_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
             "runs to load": there.runs,
             "complete there": there.complete if there.asked else "not asked",
             "refused": len(there.refused),
-            "attributes": there.attributes,
-            "points": there.points,
-            "files": there.files,
-            "bytes of files": there.bytes,
             "step multiplier": there.step_multiplier,
             "values not held as they are": there.losses.values,
             "renamed": len(there.renames.sums) + bool(there.renames.nameless[0]),
             "requests": there.requests.total(),
             "estimated time": duration(longest.seconds) if longest else "no rate is known",
+            "attributes": there.attributes,
+            "points": there.points,
+            "files": there.files,
+            "bytes of files": there.bytes,
         }
 
 

@@ -90,13 +90,16 @@ def at(folder: Path, project: str, target: str) -> dict[str, Any]:
     return dict(found)
 
 
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = (e for e in result.all_node_events if e.event_type_value == "STEP_OUTPUT")
+    return dict(event.event_specific_data.metadata)
+
+
 def tables(result: dg.ExecuteInProcessResult) -> dict[str, list[dict[str, Any]]]:
     """The tables that the page shows."""
-    (event,) = (e for e in result.all_node_events if e.event_type_value == "STEP_OUTPUT")
-    metadata = event.event_specific_data.metadata
     return {
         name: [dict(record.data) for record in value.records]
-        for name, value in metadata.items()
+        for name, value in metadata_of(result).items()
         if isinstance(value, dg.TableMetadataValue)
     }
 
@@ -146,7 +149,8 @@ def test_figures_losses_renames_and_multipliers(
 def test_the_page_and_the_files_show_the_same(
     run_plan: Plan, archive: Archive, tmp_path: Path
 ) -> None:
-    shown = tables(run_plan(targets=["mlflow"]))
+    result = run_plan(targets=["mlflow"])
+    shown = tables(result)
     assert shown["archive"][0]["project"] == ALPHA
     assert [(row["project"], row["runs to load"]) for row in shown["targets"]] == [
         (ALPHA, 2),
@@ -157,6 +161,8 @@ def test_the_page_and_the_files_show_the_same(
     assert f"| {ALPHA} | mlflow | p/x? | p/x\\_ | 2 |" in markdown
     headings = [line[3:].lower() for line in markdown.splitlines() if line.startswith("## ")]
     assert headings == list(shown)
+    assert metadata_of(result)["plan"].value == markdown
+    assert metadata_of(result)["plan.json"].value == str(tmp_path / "report" / "plan.json")
 
 
 def test_known_limits_make_times(run_plan: Plan, tmp_path: Path) -> None:
