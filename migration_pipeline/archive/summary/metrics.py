@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,14 +39,15 @@ class Metrics:
 def choose(series: Iterable[tuple[str, int, int]], wanted: Sequence[str]) -> Metrics:
     """
     Args:
-        series: path, runs, points of each float series, sorted by path.
+        series: path, runs, points of each float series, sorted by path. It is read once, and only
+            what is chosen of it is kept.
         wanted: a name is a path, or a regular expression that is searched in paths when no path
             is called so. Empty: those that most runs have, telling names first, none of hardware.
 
     Raises:
         InvalidRegexError: a name is neither a path nor a regular expression.
     """
-    return _matching(list(series), wanted) if wanted else _telling(series)
+    return _matching(series, wanted) if wanted else _telling(series)
 
 
 def _telling(series: Iterable[tuple[str, int, int]]) -> Metrics:
@@ -54,26 +56,42 @@ def _telling(series: Iterable[tuple[str, int, int]]) -> Metrics:
         telling = _TELLING.search(path.rpartition("/")[2]) is not None
         return (_OF_THE_MACHINE.match(path) is not None, not telling, -runs, -points)
 
-    best = sorted(series, key=rank)[:DEFAULT_METRICS]
+    best = heapq.nsmallest(DEFAULT_METRICS, series, key=rank)
     return Metrics(tuple(sorted(path for path, _, _ in best)))
 
 
-def _matching(series: Sequence[tuple[str, int, int]], wanted: Sequence[str]) -> Metrics:
-    paths = dict.fromkeys(path for path, _, _ in series)
-    chosen: dict[str, None] = {}
-    unmatched = []
-    for name in wanted:
-        found = [name] if name in paths else _search(name, paths)
-        chosen |= dict.fromkeys(found)
-        if not found:
-            unmatched.append(name)
+class _Wanted:
+    """A name, and the paths that it stands for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_path = False
+        self.matching: list[str] = []
+        self.why = ""
+        self._pattern: re.Pattern[str] | None = None
+        try:
+            self._pattern = re.compile(name)
+        except re.error as error:
+            self.why = str(error)
+
+    def look_at(self, path: str) -> None:
+        if path == self.name:
+            self.is_path = True
+        elif not self.is_path and self._pattern and self._pattern.search(path):
+            self.matching.append(path)
+
+    def paths(self) -> list[str]:
+        if self.why and not self.is_path:
+            raise InvalidRegexError("metrics", self.name, self.why)
+        return [self.name] if self.is_path else self.matching
+
+
+def _matching(series: Iterable[tuple[str, int, int]], wanted: Sequence[str]) -> Metrics:
+    names = [_Wanted(name) for name in wanted]
+    for path, _, _ in series:
+        for name in names:
+            name.look_at(path)
+    chosen = dict.fromkeys(path for name in names for path in name.paths())
     kept = tuple(chosen)[:MOST_METRICS]
-    return Metrics(kept, True, tuple(unmatched), len(chosen) - len(kept))
-
-
-def _search(pattern: str, paths: Iterable[str]) -> list[str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InvalidRegexError("metrics", pattern, str(error)) from error
-    return [path for path in paths if compiled.search(path)]
+    unmatched = tuple(name.name for name in names if not name.paths())
+    return Metrics(kept, True, unmatched, len(chosen) - len(kept))
