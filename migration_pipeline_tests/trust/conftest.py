@@ -23,12 +23,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def sample_stores(sample: Path) -> dict[str, Store]:
-    """The sample workspace for each source. For 2.x it has the project of 2.x and one of 3.x, which
-    is served as one of 2.x, without what that does not have."""
+    """The sample workspace for each source; for 2.x with its project of 2.x alone, which has every
+    kind of object and every type."""
     stores = {}
     for name in ("neptune3", "neptune2"):
         store = stores[name] = Store()
         load_archive(store, sample / "data", sample / "files")
-    del stores["neptune2"].projects["acme/hostile"]
-    stores["neptune2"].projects["acme/digits"].version = 2
+    for project in ("acme/hostile", "acme/digits"):
+        del stores["neptune2"].projects[project]
     return stores

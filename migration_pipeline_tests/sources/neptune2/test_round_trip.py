@@ -133,7 +133,7 @@ def write(archive: Archive, key: RunKey, rows: list[Row]) -> str:
         return writer.commit().digest
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(projects())
 def test_what_is_served_and_exported_is_what_was_archived(
     shared_server: RunningServer, content: dict[str, list[Row]]
