@@ -39,7 +39,9 @@ WHOLE_REMEDY = (
     "export brings it again."
 )
 LEFT_OUT = "left out"
-"""The figure of a check that names the runs."""
+"""The figure of a check that names the damaged runs; these count them, and those that are there."""
+LEFT_OUT_COUNT = "damaged runs left out"
+LOADED_DAMAGED = "damaged runs loaded as far as they can be read"
 FINDINGS_KEPT = 100
 MANIFESTS_KEPT = 200
 
@@ -253,9 +255,9 @@ def held_result(
             "runs compared now": verdicts.get("runs", 0),
             "runs never compared": unverified,
             "runs with findings": bad,
-            "damaged runs left out": len(left_out),
+            LEFT_OUT_COUNT: len(left_out),
             **({LEFT_OUT: [where for where, _ in left_out[:FINDINGS_KEPT]]} if left_out else {}),
-            "damaged runs loaded as far as they can be read": planned["damaged"],
+            LOADED_DAMAGED: planned["damaged"],
             **{name: verdicts.get(name, 0) for name in VERDICT_FIGURES},
             "runs at the target that the archive does not have": planned["foreign runs"],
             **firsts,

@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
-from migration_pipeline.defs.checks import HELD, LEFT_OUT
+from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
@@ -310,7 +310,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         said += f"; {nothing if taken else f'{exported} runs exported'}, {loaded} loaded, "
         said += f"{verified} read back and compared"
         said += " with what the archive holds" if taken else ""
-    said += f"{_grades(outcomes) if taken else ''}{_left_out(outcomes)}"
+    said += f"{_grades(outcomes) if taken else ''}{_damaged(outcomes)}"
     named = [f"  {o.project}: {error}" for o in outcomes for error in o.errors]
     return "\n".join([said, *named])
 
@@ -322,13 +322,22 @@ def _grades(outcomes: Sequence[Outcome]) -> str:
     return f"; its runs are graded: {said} (the job `doctor` says why)"
 
 
-def _left_out(outcomes: Sequence[Outcome]) -> str:
-    """Which damaged runs were not loaded, and what to do about it."""
-    checks = [check for o in outcomes for check in o.checks.values()]
-    names = list(dict.fromkeys(name for check in checks for name in check.get(LEFT_OUT, ())))
-    if not names:
-        return ""
-    count = max(len(names), *(check["damaged runs left out"] for check in checks))
+def _damaged(outcomes: Sequence[Outcome]) -> str:
+    """Which damaged runs were not loaded, what to do about it, and how many were loaded."""
+    checks = [list(o.checks.values()) for o in outcomes if o.checks]
+    count, marked = (
+        sum(max(check[figure] for check in of_project) for of_project in checks)
+        for figure in (LEFT_OUT_COUNT, LOADED_DAMAGED)
+    )
+    said = ""
+    if marked:
+        said = f"; {marked} run(s) are damaged, marked so, and there as far as they can be read"
+    if not count:
+        return said
+    each = (
+        name for of_project in checks for check in of_project for name in check.get(LEFT_OUT, ())
+    )
+    names = list(dict.fromkeys(each))
     more = f" and {count - NAMED} more" if count > NAMED else ""
     advice = (
         ""
@@ -336,7 +345,7 @@ def _left_out(outcomes: Sequence[Outcome]) -> str:
         else f". Decide about them: {DAMAGED_VARIABLE}=1 loads what can be read of them, marked as "
         "damaged; 0 leaves them out, which is then no failure"
     )
-    return f"; {count} damaged runs left out: {', '.join(names[:NAMED])}{more}{advice}"
+    return f"{said}; {count} damaged run(s) left out: {', '.join(names[:NAMED])}{more}{advice}"
 
 
 def raise_for_failed(outcomes: Sequence[Outcome]) -> None:

@@ -14,7 +14,14 @@ from pydantic import Field
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.defs import export, partitions, records, settings
-from migration_pipeline.defs.checks import HELD, VERDICT_FIGURES, held_result, held_spec
+from migration_pipeline.defs.checks import (
+    HELD,
+    LEFT_OUT_COUNT,
+    LOADED_DAMAGED,
+    VERDICT_FIGURES,
+    held_result,
+    held_spec,
+)
 from migration_pipeline.defs.config import MAX_CHUNKS
 from migration_pipeline.defs.export import (
     OWNERS,
@@ -45,7 +52,7 @@ TABLE_ROWS = 200
 
 
 DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
-_HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
+HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
 
 
 class LoadConfig(dg.Config):
@@ -70,7 +77,7 @@ class LoadConfig(dg.Config):
     )
 
     damaged: Handling = Field(
-        default=_HANDLINGS[settings.decision(DAMAGED_VARIABLE)],
+        default=HANDLINGS[settings.decision(DAMAGED_VARIABLE)],
         description=f"{DAMAGED_VARIABLE}: runs that are proven to be damaged. `fail` (unset): left "
         "out by name, and the job fails once all others are done; `leave out` (0): left out by "
         "name; `load` (1): loaded as far as they can be read, and marked as damaged.",
@@ -226,8 +233,8 @@ def _finish_op(target: str) -> dg.OpDefinition:
         tables = _tables(chunks) if now["runs loaded now"] else _tables_of_last(context, key)
         counts = {
             "runs": planned["complete"] + now["runs loaded now"],
-            "damaged runs left out": len(planned["left out"]),
-            "damaged runs loaded as far as they can be read": planned["damaged"],
+            LEFT_OUT_COUNT: len(planned["left out"]),
+            LOADED_DAMAGED: planned["damaged"],
             "unchanged": planned["complete"],
             "step multiplier": planned["step multiplier"],
         }
