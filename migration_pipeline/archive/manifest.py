@@ -127,7 +127,7 @@ def read_footer(part: Path) -> pq.FileMetaData:
     try:
         with pa.OSFile(str(part)) as file:  # half the time of a path, which goes through layers
             return pq.read_metadata(file)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DamagedPartError(str(part), f"it is not a Parquet file ({error})") from error
 
 

@@ -55,7 +55,7 @@ def read_parts(
                         batch = batch.filter(pc.is_in(kinds.cast(pa.string()), pa.array(types)))
                     if batch.num_rows:
                         yield in_memory_form(batch.select(wanted), schema)
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, OSError) as error:
                 raise DamagedPartError(str(part), f"its rows cannot be read ({error})") from error
 
 
@@ -69,7 +69,9 @@ def read_first_value(part: Path, column: str) -> object:
 def _open(part: Path, generation: str) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
-    except (pa.ArrowInvalid, OSError) as error:
+    except KeyError as error:  # of a column that was to be read as a dictionary
+        raise DamagedPartError(str(part), f"it has no column {_named(error)!r}") from error
+    except (pa.ArrowException, OSError) as error:
         raise DamagedPartError(str(part), f"it is not a Parquet file ({error})") from error
     reason = schema_difference(file.schema_arrow)
     if generation and (file.metadata.metadata or {}).get(GENERATION_KEY) != generation.encode():
@@ -78,6 +80,11 @@ def _open(part: Path, generation: str) -> pq.ParquetFile:
         file.close()
         raise DamagedPartError(str(part), reason)
     return file
+
+
+def _named(error: KeyError) -> str:
+    (name,) = error.args
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def schema_difference(schema: pa.Schema) -> str:

@@ -77,10 +77,13 @@ def _read_part(
         READ_ERRORS: the part cannot be read, or not to its end.
     """
     with pa.OSFile(str(run.part(number))) as source:
-        file = pq.ParquetFile(source, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
-        if difference := schema_difference(file.schema_arrow):
+        footer = pq.read_metadata(source)
+        if difference := schema_difference(footer.schema.to_arrow_schema()):
             reasons.append(because("other_schema", f"part {number}: {difference}"))
             return 0
+        file = pq.ParquetFile(
+            source, metadata=footer, read_dictionary=list(KEY_COLUMNS), pre_buffer=False
+        )
         for group in range(file.metadata.num_row_groups):
             columns = _columns(file.metadata.row_group(group))
             batches = file.iter_batches(BATCH_ROWS, [group], columns, use_threads=False)

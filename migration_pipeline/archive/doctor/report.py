@@ -183,7 +183,7 @@ def _repair_in_words(report: RepairReport) -> Iterator[str]:
 
 def cell(text: str) -> str:
     """A text that Markdown shows as it is, on one line."""
-    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     for character in "\\`*_[]<>|#~":
-        line = line.replace(character, f"\\{character}")
-    return line.replace("&", "&amp;")
+        text = text.replace(character, f"\\{character}")
+    text = text.replace("&", "&amp;")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

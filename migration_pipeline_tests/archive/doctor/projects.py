@@ -108,7 +108,7 @@ def adopted(
 def _placed(archive: Archive, run: RunKey, one: Row) -> Row:
     if one["type"] not in FILE_TYPES or not isinstance(one["value"], bytes):
         return one
-    name = f"{layout.clean(run.run)}/{one['path']}"
+    name = f"{layout.clean(run.run)[:50]}/{one['path']}"
     name += "" if one["step"] is None else f"_{one['step']}"
     place = archive.files_root(run.project) / name
     place.parent.mkdir(parents=True, exist_ok=True)
