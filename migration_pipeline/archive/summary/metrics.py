@@ -42,7 +42,8 @@ def choose(series: Iterable[tuple[str, int, int]], wanted: Sequence[str]) -> Met
         series: path, runs, points of each float series, sorted by path. It is read once, and only
             what is chosen of it is kept.
         wanted: a name is a path, or a regular expression that is searched in paths when no path
-            is called so. Empty: those that most runs have, telling names first, none of hardware.
+            is called so. Empty: those that most runs have, telling names first; of the machine only
+            when there are no others.
 
     Raises:
         InvalidRegexError: a name is neither a path nor a regular expression.
@@ -56,8 +57,9 @@ def _telling(series: Iterable[tuple[str, int, int]]) -> Metrics:
         telling = _TELLING.search(path.rpartition("/")[2]) is not None
         return (_OF_THE_MACHINE.match(path) is not None, not telling, -runs, -points)
 
-    best = heapq.nsmallest(DEFAULT_METRICS, series, key=rank)
-    return Metrics(tuple(sorted(path for path, _, _ in best)))
+    best = [path for path, _, _ in heapq.nsmallest(DEFAULT_METRICS, series, key=rank)]
+    trained = [path for path in best if not _OF_THE_MACHINE.match(path)]
+    return Metrics(tuple(sorted(trained or best)))
 
 
 class _Wanted:

@@ -102,7 +102,7 @@ SERIES = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(SERIES, st.integers(1, 119))
 @example([(7, 1.0)] * 50, 25)
 @example([(0, nan)] * 50, 25)

@@ -151,7 +151,7 @@ def test_any_damage_to_one_part_leaves_the_other_runs(
     file = part(archive, 1)
     whole = file.read_bytes()
     named = 0
-    for _ in range(40):
+    for _ in range(25):
         data = bytearray(whole)
         start = chance.randrange(len(data))
         length = chance.choice([1, 8, 64, len(data)])
@@ -162,7 +162,7 @@ def test_any_damage_to_one_part_leaves_the_other_runs(
         assert [(run.rows, run.attributes) for run in others] == [(50, 1)] * 5
         assert {where for where, _ in found.problems} <= {str(file)}
         named += bool(found.problems)
-    assert named > 25, "most damage makes a part unreadable"
+    assert named > 15, "most damage makes a part unreadable"
 
 
 def test_projects_whose_parts_are_all_broken_are_named(archive: Archive) -> None:

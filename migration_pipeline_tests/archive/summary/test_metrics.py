@@ -24,9 +24,15 @@ def test_by_itself_it_takes_telling_names_that_most_runs_have() -> None:
     assert not chosen.asked
 
 
-def test_without_telling_names_it_takes_what_most_runs_have_and_the_machine_last() -> None:
-    series = [("a", 1, 1), ("b", 2, 1), ("monitoring/x", 9, 9), ("c", 2, 5), ("sys/y", 8, 9)]
-    assert choose(series, []).paths == ("a", "b", "c", "monitoring/x")
+def test_without_telling_names_it_takes_what_most_runs_have() -> None:
+    series = [("a", 1, 1), ("b", 2, 1), ("c", 2, 5), ("d", 3, 3), ("e", 1, 9), ("sys/y", 8, 9)]
+    assert choose(series, []).paths == ("b", "c", "d", "e")
+
+
+def test_the_machine_is_drawn_only_where_nothing_else_is() -> None:
+    machine = [("monitoring/x", 9, 9), ("sys/y", 8, 9)]
+    assert choose([("a", 1, 1), *machine], []).paths == ("a",)
+    assert choose(machine, []).paths == ("monitoring/x", "sys/y")
 
 
 def test_a_name_is_a_path_before_it_is_an_expression() -> None:
