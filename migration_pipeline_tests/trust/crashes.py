@@ -73,6 +73,7 @@ class Stopwatch:
 
     def __init__(self, limit: int, at_end: Callable[[], None]) -> None:
         self.count = 0
+        self._lock = threading.Lock()
         self._limit, self._at_end = limit, at_end
 
     def install(self) -> None:
@@ -90,8 +91,10 @@ class Stopwatch:
 
     def _counted(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:
-            self.count += 1
-            if self.count == self._limit:
+            with self._lock:  # readers clean up in threads of their own
+                self.count += 1
+                reached = self.count == self._limit
+            if reached:
                 self._at_end()
             return operation(*arguments, **options)
 

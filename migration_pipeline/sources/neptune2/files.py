@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from migration_pipeline.archive.layout import extension_of
 from migration_pipeline.archive.writer import writing
-from migration_pipeline.errors import IncompleteAnswerError, SourceUnavailableError
+from migration_pipeline.errors import SourceUnavailableError
 from migration_pipeline.sources.fetching import OTHER_SIZE, fetch
 from migration_pipeline.sources.neptune import not_a_server
 from migration_pipeline.sources.neptune2.artifacts import UNREAD, pack
@@ -26,14 +26,13 @@ from migration_pipeline.sources.patience import Again
 from migration_pipeline.sources.reading import Item, Missing, Remark, Task
 from migration_pipeline.sources.source import DownloadedFile, RunRef
 
-MAX_LISTED = 8
-"""Directories of a set that are asked for their files' times, each by a request."""
 _POLLS = (0.0, 0.5, 1.0, 2.0, 4.0)
 _LONGEST_POLL = 5.0
 _MOST_POLLS = 120
 """Ten minutes, as long as a request is repeated."""
-_NO_TIMES = "file sets of many directories, whose listing has no times: {list}"
-_NOT_ITS_FILES = "file sets whose zip and listing differ: {list}"
+_OTHER_TOTAL = "file sets whose files have another total size than announced: {list}"
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
+"""What a zip has for a file without a date."""
 
 
 class _OfOne(Task):
@@ -102,7 +101,16 @@ def image(reader: Reader, run: RunRef, path: str, index: int) -> DownloadedFile 
 
 
 class FileSet(_OfOne):
-    """A set of files: the server's zip, and a listing with path, size and time of each."""
+    """A set of files: the server's zip, and a listing with path and size of each.
+
+    The listing is the zip's own. The server would list a directory a request, with the times of
+    uploads, which is all that the zip may lack; that the zip is whole shows in the total size that
+    the server announces (assumed to be the sum of the files' sizes).
+    """
+
+    def __init__(self, reader: Reader, run: RunRef, path: str, properties: Json) -> None:
+        super().__init__(reader, run, path)
+        self._size = properties.get("size")
 
     def advance(self) -> Iterator[Item]:
         reader, run = self._reader, self._run
@@ -121,45 +129,17 @@ class FileSet(_OfOne):
                 raise
             found = False
         if found:
-            yield from self._listed(_members(target))
+            listing = _listing(target)
+            total = sum(one["size"] for one in listing)
+            if self._size not in (None, total):
+                said = f"{self._path}: {total} bytes, announced {self._size}"
+                yield Remark(run, _OTHER_TOTAL, said)
+            yield self._made("file_set", listing)
             name = f"{self._path.rpartition('/')[2]}.zip"
             yield DownloadedFile(run, self._path, "file_set", target, ".zip", name=name)
         else:
             yield Missing(run, self._path)
         self.finished = True
-
-    def _listed(self, packed: Mapping[str, int]) -> Iterator[Item]:
-        """The listing as the server has it; of a set with many directories, as its zip has it.
-
-        The zip says which directories hold files: the others are not asked for.
-        """
-        run, path = self._run, self._path
-        directories = sorted({name.rpartition("/")[0] for name in packed})
-        if len(directories) > MAX_LISTED:
-            yield Remark(run, _NO_TIMES, path)
-            listing: list[Json] = [{"path": name, "size": packed[name]} for name in packed]
-        else:
-            listing = [one for directory in directories for one in self._level(directory)]
-            if {one["path"]: one["size"] for one in listing} != packed:
-                yield Remark(run, _NOT_ITS_FILES, path)
-        yield self._made("file_set", sorted(listing, key=lambda one: str(one["path"])))
-
-    def _level(self, directory: str) -> list[Json]:
-        """The files right in a directory."""
-        reader, run = self._reader, self._run
-        asked = of_attribute(run, self._path, path=directory)
-        entries = reader.client.json("lsFileSetAttribute", reader.place(run), asked)
-        above = f"{directory}/" if directory else ""
-        try:
-            return [
-                {"path": f"{above}{one['name']}", "size": one["size"], "mtime": one["mtime"]}
-                for one in entries
-                if one["fileType"] != "directory"
-            ]
-        except (KeyError, TypeError) as error:
-            raise IncompleteAnswerError(
-                f"{reader.place(run)}, file set {self._path!r}: the answer is not a list of files"
-            ) from error
 
     def _address(self) -> str:
         """Asks for a zip and waits until it is made."""
@@ -182,11 +162,20 @@ class FileSet(_OfOne):
         )
 
 
-def _members(packed: Path) -> dict[str, int]:
-    """Path → bytes of the files in a zip; the server adds an entry for each directory, and `/`."""
+def _listing(packed: Path) -> list[Json]:
+    """Path, bytes and, where the zip has one, date (without a zone) of each file in it, by path.
+
+    The server adds an entry for each directory, and `/`.
+    """
     with zipfile.ZipFile(packed) as archive:
         entries = [one for one in archive.infolist() if not one.is_dir()]
-    return {one.filename.lstrip("/"): one.file_size for one in entries}
+    listing = []
+    for one in entries:
+        file: Json = {"path": one.filename.lstrip("/"), "size": one.file_size}
+        if one.date_time != _NO_DATE:
+            file["mtime"] = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*one.date_time)
+        listing.append(file)
+    return sorted(listing, key=lambda file: str(file["path"]))
 
 
 class Artifact(_OfOne):

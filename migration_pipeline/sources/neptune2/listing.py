@@ -63,12 +63,11 @@ def _is_chosen(ref: RunRef, selection: Selection) -> bool:
 def _models(client: Neptune2Client, project: str, selection: Selection) -> list[RunRef]:
     """Models and their versions; nothing where the server has no model registry."""
     try:
-        listed = []
-        if selection.wants_kind("model"):
-            listed += _objects(client, project, "model", selection)
+        models = _objects(client, project, "model", selection)
+        versions: list[RunRef] = []
         if selection.wants_kind("model_version"):
-            listed += _versions(client, project, selection)
-        return listed
+            versions = _versions(client, project, selection, models)
+        return [*(models if selection.wants_kind("model") else ()), *versions]
     except RefusedAnswer as error:
         if error.status not in (400, 404):
             raise
@@ -76,11 +75,19 @@ def _models(client: Neptune2Client, project: str, selection: Selection) -> list[
         return []
 
 
-def _versions(client: Neptune2Client, project: str, selection: Selection) -> list[RunRef]:
-    """The versions of all models of the project, which is how the server finds versions."""
+def _versions(
+    client: Neptune2Client, project: str, selection: Selection, chosen: Sequence[RunRef]
+) -> list[RunRef]:
+    """The versions of all models of the project, which is how the server finds versions.
+
+    Args:
+        chosen: the selected models, which may be fewer.
+    """
     if selection.run_ids:
         return _objects(client, project, "model_version", selection)
-    models = [entry.sys_id for entry in _search(client, project, "model", "")]
+    models = [ref.key.run for ref in chosen]
+    if selection.models_query or not selection.archived:
+        models = [entry.sys_id for entry in _search(client, project, "model", "")]
     listed = []
     for start in range(0, len(models), _IDS_PER_QUERY):
         of_these = one_of("sys/model_id", models[start : start + _IDS_PER_QUERY])

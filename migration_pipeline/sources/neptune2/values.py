@@ -170,6 +170,6 @@ def _task(reader: Reader, run: RunRef, attribute: Json) -> Iterator[Task]:
         case "file":
             yield File(reader, run, path, properties)
         case "fileSet":
-            yield FileSet(reader, run, path)
+            yield FileSet(reader, run, path, properties)
         case "artifact":
             yield Artifact(reader, run, path, properties)

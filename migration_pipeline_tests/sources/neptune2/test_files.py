@@ -36,8 +36,6 @@ from migration_pipeline_tests.sources.serving import (
 
 BIG = random.Random(3).randbytes(3 << 20)
 RUNS = Selection(kinds=("run",))
-DOWNLOAD = "GET /api/leaderboard/v1/attributes/download"
-LS = "GET /api/leaderboard/v1/attributes/ls"
 
 
 @pytest.fixture
@@ -138,14 +136,14 @@ def test_a_set_is_had_as_zip_and_as_listing(exported: Exported, run: Run) -> Non
     found = parts(exported, "some/set")
     assert unpacked(found[".zip"]) == members
     listing = json.loads(found[".json"])
-    assert [(one["path"], one["size"]) for one in listing] == [
-        ("deep/empty", 0),
-        ("deep/er/inner.bin", 1000),
-        ("top.txt", 3),
-        ("ä b", 1),
+    assert listing == [
+        {"path": "deep/empty", "size": 0},
+        {"path": "deep/er/inner.bin", "size": 1000},
+        {"path": "top.txt", "size": 3},
+        {"path": "ä b", "size": 1},
     ]
-    assert all(one["mtime"].endswith("Z") for one in listing)
-    assert exported.server.requests[LS] == 3  # the directories that hold files
+    asked = [name for name in exported.server.requests if "FileSet" in name or "/ls" in name]
+    assert asked == ["POST /api/leaderboard/v1/attributes/downloadFileSetZipRequest"]
     manifest = exported.manifest("TAB-1")
     assert manifest.notes == []
     assert {e.name for e in manifest.files} == {"set.zip", None}
@@ -161,19 +159,19 @@ def test_an_empty_set(exported: Exported, run: Run) -> None:
     assert json.loads(found[".json"]) == []
 
 
-def test_a_set_of_many_directories_is_listed_without_times(
-    exported: Exported, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each directory is a request; a run's source code may have hundreds."""
-    members = {f"d{i}/f": b"%d" % i for i in range(files.MAX_LISTED + 1)}
-    add_set(run, "set", members)
+def test_a_zip_of_another_size_than_announced_is_noted(exported: Exported, run: Run) -> None:
+    """And the dates that a zip has are listed: they have no zone."""
+    add_set(run, "set", {"a": b"a", "b": b"bb"})
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a", (2024, 2, 29, 23, 59, 58)), b"a")
+    exported.server.faults.add(Fault("^/dl/", status=200, content=packed.getvalue()))
     exported.export_all(RUNS)
     found = parts(exported, "set")
-    assert unpacked(found[".zip"]) == members
-    assert json.loads(found[".json"]) == [{"path": name, "size": 1} for name in members]
-    assert LS not in exported.server.requests
+    assert json.loads(found[".json"]) == [{"path": "a", "size": 1, "mtime": "2024-02-29T23:59:58"}]
+    assert unpacked(found[".zip"]) == {"a": b"a"}
     assert exported.manifest("TAB-1").notes == [
-        "file sets of many directories, whose listing has no times: set"
+        "file sets whose files have another total size than announced: set: 1 bytes, announced 3"
     ]
 
 
@@ -426,7 +424,6 @@ PLACES = {
     "file": r"attributes/download$",
     "set": r"^/dl/",
     "preparing": r"downloadFileSetZipRequest",
-    "listing": r"attributes/ls",
     "image": r"image/single",
     "count": r"series/image$",
     "artifact": r"artifact/files",
@@ -437,7 +434,6 @@ GOING_WRONG = [
     *(("file", fault) for fault in FAULTS),
     *(("set", fault) for fault in ("truncated", "another size")),
     ("preparing", "503"),
-    ("listing", "another size"),
     ("image", "truncated"),
     ("count", "500"),
     ("artifact", "truncated"),
