@@ -121,6 +121,7 @@ def _identity(run: RunOnDisk, facts: RunFacts, names: set[tuple[str, str]]) -> I
         return
     ids = sorted({run_id for _, run_id in names})
     named = [run_id for run_id in ids if run.is_named_as(run_id)]
+    facts.named = None if named else facts.key
     facts.key = replace(facts.key, run=(named or ids)[0])
     if len(named) != len(ids):
         others = some([run_id for run_id in ids if run_id not in named])

@@ -56,6 +56,7 @@ def look_at_announced(run: RunOnDisk, facts: RunFacts, manifest: Manifest, thoro
     """
     facts.manifest = manifest
     facts.reasons += named_wrongly(run, facts.key, manifest)
+    facts.named = None if run.is_named_as(manifest.run) else facts.key
     facts.key = RunKey(facts.key.project, manifest.run, run.place.kind)
     footers = list(_footers(run, facts.reasons))
     facts.rows = sum(footer.num_rows for footer in footers)

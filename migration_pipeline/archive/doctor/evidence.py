@@ -1,7 +1,8 @@
 """What is known of all runs of a project, in a database of its own, so that runs can be compared.
 
-A project may have millions of attributes; they lie in a temporary DuckDB file with a bound on
-memory, and every comparison is a query. The database goes with its `with` block.
+A project may have millions of attributes; they lie in a DuckDB database with a bound on memory,
+which spills to a temporary directory, and every comparison is a query. Both go with the `with`
+block.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from migration_pipeline.archive.doctor.facts import RunFacts
 from migration_pipeline.archive.schema import FILE_TYPES, PARAMETER_TYPES
 
 MEMORY = "160MB"
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE, _RUNS_AT_ONCE = 100_000, 200
 _TABLES = """
 create table runs (run integer, id varchar, kind varchar, adopted boolean, name varchar,
                    failed boolean);
@@ -50,12 +51,11 @@ class Evidence:
         self._open = ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="doctor-")))
         config: Any = {"memory_limit": MEMORY, "threads": "2", "temp_directory": str(folder)}
-        self._db = duckdb.connect(str(folder / "evidence.duckdb"), config=config)
+        self._db = duckdb.connect(config=config)
         self._open.callback(self._db.close)
         self._db.execute(_TABLES)
         self._db.executemany("insert into classes values (?, ?)", list(CLASSES.items()))
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
+        self._waiting: dict[str, list[pa.RecordBatch]] = {"attributes": [], "claims": []}
         self._runs: list[tuple[Any, ...]] = []
         return self
 
@@ -76,9 +76,10 @@ class Evidence:
             (run, facts.key.run, facts.key.kind, adopted, str(name or ""), failed is True)
         )
         if facts.attributes is not None:
-            self._add_attributes(run, facts.attributes)
+            self._wait("attributes", run, facts.attributes)
         for claims in facts.claims:
-            self._insert("claims", claims, f"{run}, ?, file, attribute, step", facts.files_root)
+            root = pa.array([str(facts.files_root)] * claims.num_rows, pa.string())
+            self._wait("claims", run, claims.add_column(0, "root", root))
         facts.attributes, facts.claims = None, []
 
     def add_failures(self, failures: Iterable[Failure]) -> None:
@@ -100,7 +101,8 @@ class Evidence:
 
     def close_lists(self) -> None:
         """Call it when all runs were added, before any query."""
-        self._flush()
+        for table in self._waiting:
+            self._flush(table)
         for start in range(0, len(self._runs), _ROWS_AT_ONCE):
             columns = zip(*self._runs[start : start + _ROWS_AT_ONCE], strict=True)
             names = ["run", "id", "kind", "adopted", "name", "failed"]
@@ -114,17 +116,18 @@ class Evidence:
     def run(self, statement: str) -> None:
         self._db.execute(statement)
 
-    def _add_attributes(self, run: int, attributes: pa.RecordBatch) -> None:
-        numbers = pa.array([run] * attributes.num_rows, pa.int32())
-        self._waiting.append(attributes.add_column(0, "run", numbers))
-        self._waiting_rows += attributes.num_rows
-        if self._waiting_rows >= _ROWS_AT_ONCE:
-            self._flush()
+    def _wait(self, table: str, run: int, rows: pa.RecordBatch) -> None:
+        """An insertion costs milliseconds, so those of many runs are one."""
+        numbers = pa.array([run] * rows.num_rows, pa.int32())
+        waiting = self._waiting[table]
+        waiting.append(rows.add_column(0, "run", numbers))
+        if len(waiting) >= _RUNS_AT_ONCE or sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+            self._flush(table)
 
-    def _flush(self) -> None:
-        if self._waiting:
-            self._insert("attributes", pa.Table.from_batches(self._waiting), "*")
-        self._waiting, self._waiting_rows = [], 0
+    def _flush(self, table: str) -> None:
+        if self._waiting[table]:
+            self._insert(table, pa.Table.from_batches(self._waiting[table]), "*")
+        self._waiting[table] = []
 
     def _insert(self, table: str, rows: Any, columns: str, root: Path | None = None) -> None:
         if not rows.num_rows:

@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.adopted import look_at_adopted
 from migration_pipeline.archive.doctor.announced import invalid, look_at_announced, manifest_in
@@ -41,7 +43,12 @@ from migration_pipeline.archive.doctor.gaps import (
     old_listing,
     unfinished,
 )
-from migration_pipeline.archive.doctor.on_disk import RunOnDisk, projects_on_disk, runs_on_disk
+from migration_pipeline.archive.doctor.on_disk import (
+    RunOnDisk,
+    named_digest,
+    projects_on_disk,
+    runs_on_disk,
+)
 from migration_pipeline.archive.doctor.rules import because, some
 from migration_pipeline.archive.doctor.siblings import (
     absent_or_nan,
@@ -203,16 +210,26 @@ def _manifest(run: RunOnDisk, facts: RunFacts) -> Manifest | None:
 
 
 def _by_key(facts: Sequence[RunFacts]) -> Iterator[Diagnosis]:
-    """Sorted by key; what has one key by mistake becomes one diagnosis with all reasons."""
+    """Sorted by key; what has one key by mistake becomes one diagnosis with all reasons.
+
+    A run whose parts hold another run's rows is not forgotten: it is there by its parts' name.
+    """
     found: dict[RunKey, Diagnosis] = {}
-    for one in (run.diagnosis() for run in facts):
-        if other := found.get(one.key):
-            reasons = tuple(dict.fromkeys((*other.reasons, *one.reasons)))
-            proven = other.grade == one.grade == "complete"
-            grade = grade_of(reasons, proven)
-            one = Diagnosis(one.key, grade, reasons, (*other.notes, *one.notes))
-        found[one.key] = one
+    for one in facts:
+        found[one.key] = _merged(one.diagnosis(), found.get(one.key))
+    known = {(key.kind, layout.digest(key.run)) for key in found}
+    for one in facts:
+        if one.named and (one.named.kind, named_digest(one.named.run)) not in known:
+            found[one.named] = replace(one.diagnosis(), key=one.named)
     yield from (found[key] for key in sorted(found, key=lambda k: (k.kind != "run", k.kind, k.run)))
+
+
+def _merged(one: Diagnosis, other: Diagnosis | None) -> Diagnosis:
+    if other is None:
+        return one
+    reasons = tuple(dict.fromkeys((*other.reasons, *one.reasons)))
+    grade = grade_of(reasons, proven_whole=other.grade == one.grade == "complete")
+    return Diagnosis(one.key, grade, reasons, (*other.notes, *one.notes))
 
 
 def _absent_or_nan(evidence: Evidence, project: str) -> Iterator[ProjectFinding]:

@@ -29,6 +29,8 @@ class RunFacts:
 
     key: RunKey
     files_root: Path
+    named: RunKey | None = None
+    """What the names of the parts say, where their rows are another run's."""
     manifest: Manifest | None = None
     proven: bool = False
     rows: int = 0

@@ -49,6 +49,12 @@ class RunOnDisk:
         return original_name(self.stem) or self.stem
 
 
+def named_digest(name: str) -> str:
+    """The digest that a probable id stands for: of a stem the one in it, else its own."""
+    match = _NAMED.match(name)
+    return match["digest"] if match else layout.digest(name)
+
+
 def original_name(on_disk: str) -> str | None:
     """The original of a cleaned name, if it has at most one replaced character and that is a `/`.
 

@@ -6,13 +6,16 @@ Nothing in them is wrong; a test spoils one thing and says what the doctor must 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from math import nan
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
+from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.diagnosis import ProjectDiagnosis
 from migration_pipeline.archive.schema import (
@@ -22,7 +25,8 @@ from migration_pipeline.archive.schema import (
     in_memory_form,
     make_batch,
 )
-from migration_pipeline_tests.archive.making import Row, row, write_run
+from migration_pipeline.archive.writer import RunWriter
+from migration_pipeline_tests.archive.making import Row, fill, row
 
 PROJECT = "acme/vision"
 CREATED = 1_735_689_600_000
@@ -134,13 +138,23 @@ def adopted_project(archive: Archive, runs: int = 6) -> None:
         adopted(archive, key(f"run {number}"), *parts)
 
 
-def own_project(archive: Archive, runs: int = 6) -> None:
-    """The same with manifests."""
+def own_project(archive: Archive, runs: int = 6, *, parts: bool = False) -> None:
+    """The same with manifests.
+
+    Args:
+        parts: `run 0` of several parts.
+    """
+    small = mock.patch.object(writer_module, "PART_BYTES", 1)
     for number in range(runs):
-        write_run(
-            archive, key(f"run {number}"), training(number), source="neptune3",
-            sys_id=f"VIS-{number + 1}",
-        )  # fmt: skip
+        rows = training(number)
+        with (
+            small if parts and number == 0 else nullcontext(),
+            RunWriter(archive, key(f"run {number}"), "neptune3") as writer,
+        ):
+            for some in (rows[:60], rows[60:]):
+                fill(writer, some)
+                writer.flush()
+            writer.commit(sys_id=f"VIS-{number + 1}")
 
 
 def rewrite(part: Path, change: Change) -> None:

@@ -385,3 +385,15 @@ def test_types_that_the_archive_does_not_know(archive: Archive) -> None:
 
     rewrite(part_of(archive, "run 6"), renamed)
     assert codes(examine(archive, PROJECT)) == {"run 6": ["rows_without_value", "without_class"]}
+
+
+def test_a_run_that_only_its_parts_name_is_not_forgotten(archive: Archive) -> None:
+    """The rows under its name are another run's, which has parts of its own."""
+    part_of(archive, "run 3").write_bytes(part_of(archive, "run 0").read_bytes())
+    stem = part_of(archive, "run 3").name.removesuffix("_part_0.parquet")
+    found = examine(archive, PROJECT)
+    damaged = {run for run, grade in grades(found).items() if grade == "damaged"}
+    assert damaged == {"run 0", stem}
+    assert (
+        text_of(found, stem, "foreign_part") == f"parts named {stem!r} hold rows of run(s) 'run 0'"
+    )
