@@ -176,8 +176,9 @@ class Aggregates:
             ).fetchall()
             runs = [run for run, _ in rows]
             paths = [os.path.join(self.listed[run].files_root, path) for run, path in rows]
-            sizes = pa.array([_size(path) for path in paths], pa.int64())
-            insert(self.connection, "files", run=runs, path=paths, size=sizes)
+            sizes = [_size(there) if _is_inside(path) else None
+                     for there, (_, path) in zip(paths, rows, strict=True)]  # fmt: skip
+            insert(self.connection, "files", run=runs, path=paths, size=pa.array(sizes, pa.int64()))
 
     def runs(self, order: str = "run", limit: int | None = None) -> Iterator[RunFigures]:
         """The runs, in the listing's order or another; one at a time.
@@ -270,8 +271,17 @@ class Aggregates:
         return row
 
 
+def _is_inside(path: str) -> bool:
+    """What leads out of the directory of files is none of the archive's, if it is there."""
+    plain = os.path.normpath(path)
+    return plain != "." and plain.split(os.sep)[0] != ".." and not os.path.isabs(plain)
+
+
 def _size(path: str) -> int | None:
-    """Bytes of a file, or of what lies in a directory (neptune-exporter unpacks file sets)."""
+    """Bytes of a file, or of what lies in a directory (neptune-exporter unpacks file sets).
+
+    None: it is not there.
+    """
     try:
         found = os.stat(path)
         if not stat.S_ISDIR(found.st_mode):

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 
 from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.digest import FileInfo
+from migration_pipeline.archive.schema import make_batch
 from migration_pipeline.archive.summary import aggregates, reading
 from migration_pipeline.archive.summary.figures import Range
+from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline_tests.archive.making import (
     KEY,
     archive_in,
@@ -113,6 +116,22 @@ def test_files_that_are_gone_are_counted_apart(archive: Archive) -> None:
     found = summed(archive)
     assert (found.figures.files, found.figures.file_bytes, found.figures.missing_files) == (1, 1, 1)
     assert found.runs[str(KEY)].missing_files == 1
+
+
+@pytest.mark.parametrize("path", ["../outside", "{absolute}", "a/../../outside", "\0", "", "."])
+def test_a_path_that_leaves_the_archive_names_no_file_of_it(archive: Archive, path: str) -> None:
+    outside = archive.files / "outside"
+    outside.parent.mkdir(parents=True)
+    outside.write_bytes(b"not of the archive")
+    path = path.format(absolute=outside)
+    (archive.files_root(KEY.project) / "a").mkdir(parents=True)
+    with RunWriter(archive, KEY, "test") as writer:
+        rows = [{"path": "f", "type": "file", "value": path}]
+        writer.sums.file_info = lambda _: FileInfo(0, "")
+        writer.write(make_batch(KEY.project, KEY.run, rows))
+        writer.commit()
+    figures = summed(archive).figures
+    assert (figures.files, figures.file_bytes, figures.missing_files) == (0, 0, 1)
 
 
 def test_an_unpacked_file_set_counts_by_what_is_in_it(archive: Archive) -> None:
