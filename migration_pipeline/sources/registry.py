@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -48,35 +49,30 @@ class SourceSettings:
 
 
 def _neptune3(settings: SourceSettings) -> Source:
-    from migration_pipeline.sources.neptune import server_address
     from migration_pipeline.sources.neptune3.config import Neptune3Config
     from migration_pipeline.sources.neptune3.source import Neptune3Source
 
-    token = settings.token()
-    server_address(token)  # raises for a malformed one
-    return Neptune3Source(
-        Neptune3Config(
-            api_token=token,
-            workers=settings.workers,
-            accept_missing_files=settings.accept_missing_files,
-        )
-    )
+    return Neptune3Source(Neptune3Config(**_of_neptune(settings)))
 
 
 def _neptune2(settings: SourceSettings) -> Source:
-    from migration_pipeline.sources.neptune import server_address
     from migration_pipeline.sources.neptune2.config import Neptune2Config
     from migration_pipeline.sources.neptune2.source import Neptune2Source
 
+    return Neptune2Source(Neptune2Config(**_of_neptune(settings)))
+
+
+def _of_neptune(settings: SourceSettings) -> dict[str, Any]:
+    """What both Neptune sources are told; the token has been looked at."""
+    from migration_pipeline.sources.neptune import server_address
+
     token = settings.token()
     server_address(token)  # raises for a malformed one
-    return Neptune2Source(
-        Neptune2Config(
-            api_token=token,
-            workers=settings.workers,
-            accept_missing_files=settings.accept_missing_files,
-        )
-    )
+    return {
+        "api_token": token,
+        "workers": settings.workers,
+        "accept_missing_files": settings.accept_missing_files,
+    }
 
 
 def _archive(settings: SourceSettings) -> Source:

@@ -46,8 +46,8 @@ class Selection:
         archived: archived (trashed) runs as well.
         previews: points that the client marked as previews as well.
         kinds: only objects of these kinds; empty: all that the source has.
-        runs_query: NQL, evaluated by a 2.x server; only runs that it finds.
-        models_query: the same for models and for model versions.
+        runs_query: NQL, evaluated by the server; only runs that it finds.
+        models_query: the same for models and for model versions of 2.x.
     """
 
     run_regex: str = ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from migration_pipeline.errors import InvalidTokenError, MissingSettingError, UnknownNameError
-from migration_pipeline.sources.neptune import server_address
+from migration_pipeline.sources.neptune import NeptuneConfig, server_address
+from migration_pipeline.sources.neptune2.config import Neptune2Config
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.registry import SourceSettings, make_source
 
@@ -71,22 +73,30 @@ def test_either_address_will_do_with_white_space_around(
     assert address(f"  {token(content)}\n") == expected
 
 
-def test_a_config_does_not_show_its_token() -> None:
-    config = Neptune3Config(api_token=SecretStr(token({"api_url": "http://n"})))
-    assert token({"api_url": "http://n"}) not in f"{config!r} {config} {config.model_dump_json()}"
+@pytest.mark.parametrize("config", [Neptune2Config, Neptune3Config])
+def test_a_config_does_not_show_its_token(config: type[NeptuneConfig]) -> None:
+    made = config(api_token=SecretStr(token({"api_url": "http://n"})))
+    assert token({"api_url": "http://n"}) not in f"{made!r} {made} {made.model_dump_json()}"
 
 
+@pytest.mark.parametrize("name", ["neptune2", "neptune3"])
 def test_the_registry_looks_at_the_token_before_anything_is_sent(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.delenv("NEPTUNE_API_TOKEN", raising=False)
     with pytest.raises(MissingSettingError, match="NEPTUNE_API_TOKEN"):
-        make_source("neptune3", SourceSettings())
+        make_source(name, SourceSettings())
     monkeypatch.setenv("NEPTUNE_API_TOKEN", CANARY)
     with pytest.raises(InvalidTokenError) as caught:
-        make_source("neptune3", SourceSettings())
+        make_source(name, SourceSettings())
     assert CANARY not in str(caught.value)
     monkeypatch.setenv("OTHER", token({"api_url": "http://n"}))
-    assert make_source("neptune3", SourceSettings(token_variable="OTHER")).name == "neptune3"
+    settings = SourceSettings(token_variable="OTHER", workers=7, accept_missing_files=True)
+    source: Any = make_source(name, settings)
+    assert source.name == name
+    assert (source.config.workers, source.config.accept_missing_files) == (7, True)
+
+
+def test_a_source_of_no_name() -> None:
     with pytest.raises(UnknownNameError, match="neptune4"):
         make_source("neptune4", SourceSettings())
