@@ -39,7 +39,7 @@ def pack(files: Sequence[Json], target: Path, scratch: Callable[[], Path]) -> li
 
     Args:
         files: as the server lists them: `filePath`, `fileHash`, `type`, `size`, `metadata`.
-        target: the zip; it has no meaning when no file could be had.
+        target: the zip; it is not there when no file could be had.
         scratch: gives paths for files that are checked before they are taken.
 
     Returns:
@@ -57,6 +57,8 @@ def pack(files: Sequence[Json], target: Path, scratch: Callable[[], Path]) -> li
                 unread.append((str(file["filePath"]), str(error)))
             finally:
                 copy.unlink(missing_ok=True)
+    if len(unread) == len(files):
+        target.unlink()
     return unread
 
 

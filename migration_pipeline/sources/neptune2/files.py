@@ -216,5 +216,5 @@ class Artifact(_OfOne):
         unread = pack(files, target, self._reader.target)
         for name, reason in unread:
             yield Remark(self._run, UNREAD, f"{self._path}: {name}: {reason}")
-        if len(unread) < len(files):
+        if target.exists():
             yield DownloadedFile(self._run, self._path, "artifact", target, ".zip")
