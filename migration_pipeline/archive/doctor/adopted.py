@@ -109,8 +109,15 @@ def _column_name(group: pq.RowGroupMetaData, index: int) -> str:
 
 def _owners(batch: pa.RecordBatch) -> Iterator[tuple[str, str]]:
     """(project, run) of the rows; a batch has one of each unless something is wrong."""
-    projects, runs = (pc.unique(batch.column(name)).to_pylist() for name in KEY_COLUMNS[:2])
+    projects, runs = (_distinct(batch.column(name)) for name in KEY_COLUMNS[:2])
     yield from ((str(project), str(run)) for project in projects for run in runs)
+
+
+def _distinct(column: pa.DictionaryArray) -> list[str | None]:
+    if len(column.dictionary) == 1 and not column.null_count:
+        return [column.dictionary[0].as_py()]
+    distinct: list[str | None] = pc.unique(column).to_pylist()
+    return distinct
 
 
 def _identity(run: RunOnDisk, facts: RunFacts, names: set[tuple[str, str]]) -> Iterator[Reason]:
