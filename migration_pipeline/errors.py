@@ -192,6 +192,16 @@ class MissingFilesError(Terminal, SourceError):
         )
 
 
+class UnreadableRunError(Terminal, SourceError):
+    """Something in a run that nobody has thought of."""
+
+    def __init__(self, run: str, error: BaseException) -> None:
+        super().__init__(
+            f"run {run} cannot be read: {type(error).__name__}: {error}",
+            "All others are; the log has the place. Please report it.",
+        )
+
+
 class IncompleteAnswerError(Transient, SourceError):
     """What arrived is shorter than, or contradicts, what the server announced."""
 

@@ -8,6 +8,7 @@ done when its last task is. What a task asks, and of which server, is the source
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -23,6 +24,7 @@ from migration_pipeline.errors import (
     SourceError,
     Transient,
     UnknownProjectError,
+    UnreadableRunError,
 )
 from migration_pipeline.sources.source import (
     DownloadedFile,
@@ -34,6 +36,7 @@ from migration_pipeline.sources.source import (
     RunRestarted,
 )
 
+log = logging.getLogger(__name__)
 _REPEATS = 3
 _REMARKS = 20
 _FATAL = (CredentialsRefusedError, UnknownProjectError)
@@ -231,7 +234,7 @@ class Reading:
             self._emit(error)
 
     def _work(self, task: Task) -> None:
-        """Does a task to its end; on a refusal, does its parts."""
+        """Does a task to its end; on a refusal, does its parts, so that it belongs to one run."""
         repeats = 0
         while not task.finished:
             try:
@@ -245,12 +248,27 @@ class Reading:
                 if isinstance(error, IncompleteAnswerError) and repeats <= _REPEATS:
                     continue
                 if len(task.runs) == 1 or not task.worth_splitting(error):
-                    for run in task.runs:
-                        self._emit(RunFailed(run, error))
+                    self._fail(task.runs, error)
                     return
-                for part in task.split():
-                    self._work(part)
+                self._work_apart(task)
                 return
+            except (MigrationError, _Stopped):
+                raise
+            except Exception as error:
+                if len(task.runs) == 1:
+                    log.exception("run %s cannot be read", task.runs[0].key)
+                    self._fail(task.runs, UnreadableRunError(str(task.runs[0].key), error))
+                    return
+                self._work_apart(task)
+                return
+
+    def _work_apart(self, task: Task) -> None:
+        for part in task.split():
+            self._work(part)
+
+    def _fail(self, runs: Sequence[RunRef], error: MigrationError) -> None:
+        for run in runs:
+            self._emit(RunFailed(run, error))
 
     def _emit(self, item: Item | _TaskDone | BaseException) -> None:
         """Hands an item to the consumer; gives up when nobody listens any more."""

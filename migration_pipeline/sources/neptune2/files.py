@@ -48,9 +48,8 @@ class _OfOne(Task):
     def _made(self, kind: str, content: object) -> DownloadedFile:
         """A file of JSON that is made here."""
         target = self._reader.target()
-        text = json.dumps(content, sort_keys=True, ensure_ascii=False, indent=1)
         with writing(target):
-            target.write_text(text, encoding="utf-8")
+            target.write_text(json.dumps(content, sort_keys=True, indent=1), encoding="ascii")
         return DownloadedFile(self._run, self._path, kind, target, ".json")
 
 

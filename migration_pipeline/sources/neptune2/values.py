@@ -138,6 +138,7 @@ def announced(reader: Reader, run: RunRef, attributes: list[Json]) -> Iterator[I
             if (type_ := ARCHIVE_TYPES.get(one["type"])) and selection.wants(one["name"], type_)
         ]
         rows = list(parameters(wanted))
+        batch = make_batch(run.key.project, run.key.run, rows)
         tasks = [task for one in wanted for task in _task(reader, run, one)]
         # Those of several requests one after another go first, so that none is left for the end.
         tasks.sort(key=lambda task: isinstance(task, FloatSeries | StringSeries | File))
@@ -150,7 +151,7 @@ def announced(reader: Reader, run: RunRef, attributes: list[Json]) -> Iterator[I
     for name in unknown:
         yield Remark(run, _UNKNOWN, name)
     if rows:
-        yield Rows(run, make_batch(run.key.project, run.key.run, rows))
+        yield Rows(run, batch)
     yield from tasks
 
 

@@ -59,7 +59,7 @@ def zip_of(members: dict[str, bytes]) -> bytes:
 
 
 def as_json(content: object) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, indent=1).encode()
+    return json.dumps(content, sort_keys=True, indent=1).encode()
 
 
 @st.composite

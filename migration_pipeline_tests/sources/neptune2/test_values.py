@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.errors import IncompleteAnswerError
+from migration_pipeline.errors import IncompleteAnswerError, UnreadableRunError
 from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.neptune2 import creation
 from migration_pipeline.neptune_server.running import RunningServer
@@ -283,6 +283,47 @@ def test_an_attribute_that_cannot_be_read_fails_its_run_by_name(
     assert isinstance(error, IncompleteAnswerError)
     assert "TAB-2" in str(error)
     assert "intProperties" in str(error)
+
+
+HALF = "half of a pair: \ud83d"
+"""JSON can say it, escaped; Unicode cannot."""
+
+
+@pytest.mark.parametrize("where", ["attribute", "series", "artifact"])
+def test_what_nobody_has_thought_of_fails_its_run_by_name(
+    exported: Exported, project: Project, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    with long_ago(project.store):
+        bad, good = creation.create_run(project), creation.create_run(project)
+    text = {"name": "text", "type": "string", "stringProperties": {"value": HALF}}
+    log = {"name": "log", "type": "stringSeries", "stringSeriesProperties": {}}
+    data = {"name": "data", "type": "artifact", "artifactProperties": {"hash": "h"}}
+    number = {"name": "n", "type": "int", "intProperties": {"value": 1}}
+    attribute = {"attribute": text, "series": log, "artifact": data}[where]
+    entries = [
+        {"experimentId": run.uuid, "shortId": run.sys_id, "attributes": [one]}
+        for run, one in ((bad, attribute), (good, number))
+    ]
+    table = {"matchingItemCount": 2, "entries": entries}
+    points = {"totalItemCount": 1, "values": [{"step": 0, "timestampMillis": 1, "value": HALF}]}
+    unheard = {"filePath": "f", "fileHash": "h", "type": "Local", "size": 4, "metadata": 7}
+    for path, content in (
+        ("series/string", points),
+        ("artifact/files", {"files": [unheard]}),
+    ):
+        fault = Fault(path, status=200, content=json.dumps(content).encode())
+        exported.server.faults.add(fault)
+    exported.server.faults.add(
+        NEPTUNE2.fault_of_values(status=200, content=json.dumps(table).encode())
+    )
+    exported.export(RUNS)
+    assert exported.values("TAB-2") == {"n": 1}
+    assert set(exported.failed) == {"TAB-1"}
+    error = exported.failed["TAB-1"]
+    assert isinstance(error, IncompleteAnswerError if where != "artifact" else UnreadableRunError)
+    assert "TAB-1" in str(error)
+    assert ("TypeError" if where == "artifact" else "UnicodeEncodeError") in str(error)
+    assert ("Traceback" in caplog.text) == (where == "artifact")
 
 
 @pytest.fixture
