@@ -137,7 +137,16 @@ def read_manifest(part_0: Path) -> Manifest | None:
     Raises:
         DamagedPartError: the file is not Parquet, or its manifest is none of this version.
     """
-    text = (read_footer(part_0).metadata or {}).get(MANIFEST_KEY)
+    return manifest_in(read_footer(part_0), part_0)
+
+
+def manifest_in(footer: pq.FileMetaData, part_0: Path) -> Manifest | None:
+    """The same from a footer that was read already; `part_0` is for the message.
+
+    Raises:
+        DamagedPartError: its manifest is none of this version.
+    """
+    text = (footer.metadata or {}).get(MANIFEST_KEY)
     try:
         return Manifest.model_validate_json(text) if text else None
     except ValidationError as error:

@@ -169,12 +169,14 @@ class _Reader:
 
     def _curve(self, one: _Series, steps: Floats, values: Floats) -> Curve:
         if one.points > self._limit:
-            steps = np.r_[steps, one.first_step, one.last_step]
-            values = np.r_[values, _drawable(one.first), _drawable(one.last)]
+            steps = np.append(steps, [one.first_step, one.last_step])
+            values = np.append(values, [_drawable(one.first), _drawable(one.last)])
             order = np.lexsort((values, steps))
             steps, values = steps[order], values[order]
-            again = (np.diff(steps) == 0) & (np.diff(values.view(np.int64)) == 0)
-            steps, values = steps[np.r_[True, ~again]], values[np.r_[True, ~again]]
+            bits = values.view(np.int64)
+            first = np.ones(len(steps), dtype=bool)
+            first[1:] = (steps[1:] != steps[:-1]) | (bits[1:] != bits[:-1])
+            steps, values = steps[first], values[first]
         return Curve(one.run, one.metric, one.points, one.hidden, one.last, steps, values)
 
 

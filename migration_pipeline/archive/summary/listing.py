@@ -20,6 +20,7 @@ from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
     KINDS,
     Manifest,
+    manifest_in,
     read_footer,
     read_manifest,
 )
@@ -168,7 +169,7 @@ def _listed(
         try:
             footers[number] = _checked_footer(found.path(number), known)
             if number == 0:
-                manifest = read_manifest(found.path(0))
+                manifest = manifest_in(footers[0], found.path(0))
         except DamagedPartError as error:
             footers.pop(number, None)
             leave_out(number, error.what.removeprefix(f"part {error.path} is damaged: "))
