@@ -27,6 +27,7 @@ _ALL: list[str] = SCHEMA.names
 _ALWAYS = ("attribute_path", "attribute_type", "step", "timestamp")
 _HOUR = 3_600_000
 _MOST_HOURS = 14
+_BUFFER = 1 << 20
 _START_UP = 600_000
 """ms within which a run logs its first point, in a comparison of whole hours."""
 _GRACE = 60_000
@@ -82,7 +83,11 @@ def _read_part(
             reasons.append(because("other_schema", f"part {number}: {difference}"))
             return 0
         file = pq.ParquetFile(
-            source, metadata=footer, read_dictionary=list(KEY_COLUMNS), pre_buffer=False
+            source,
+            metadata=footer,
+            read_dictionary=list(KEY_COLUMNS),
+            pre_buffer=False,
+            buffer_size=_BUFFER,
         )
         for group in range(file.metadata.num_row_groups):
             columns = _columns(file.metadata.row_group(group))
