@@ -13,6 +13,7 @@ from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.errors import (
     IncompleteAnswerError,
     InvalidQueryError,
+    SourceRefusedError,
     UnknownProjectError,
 )
 from migration_pipeline.neptune_server.faults import Fault
@@ -221,6 +222,24 @@ def test_a_server_without_a_model_registry(
     with caplog.at_level(logging.INFO, "migration_pipeline"):
         assert ids(server, selection) == ["TAB-1", "TAB-2", "TAB"]
     assert "project acme/vision has no model registry" in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.usefixtures("objects")
+def test_whatever_the_answer_for_want_of_a_model_registry_is(
+    server: RunningServer, status: int
+) -> None:
+    """What a real server without one answers is not known."""
+    models = Fault("entries/search", query=lambda q: q["type"] != ["run"], status=status)
+    server.faults.add(models)
+    assert ids(server) == ["TAB-1", "TAB-2", "TAB"]
+
+
+@pytest.mark.usefixtures("objects")
+def test_models_that_may_not_be_read_are_no_missing_registry(server: RunningServer) -> None:
+    server.faults.add(Fault("entries/search", query=lambda q: q["type"] != ["run"], status=403))
+    with pytest.raises(SourceRefusedError, match=r"acme/vision refused a request \(403"):
+        ids(server)
 
 
 @pytest.mark.parametrize("error_type", ["EXPERIMENT_NOT_FOUND", "ATTRIBUTE_NOT_FOUND"])

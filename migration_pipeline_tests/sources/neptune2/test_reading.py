@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.neptune2 import creation
 from migration_pipeline.neptune_server.store import Attribute, Project, Run, Store
 from migration_pipeline.sources.neptune2 import reader, values
-from migration_pipeline.sources.source import Selection
+from migration_pipeline.sources.source import Rows, RunDone, Selection
 from migration_pipeline_tests.sources.protocols import NEPTUNE2
 from migration_pipeline_tests.sources.serving import Exported, add_points, long_ago
 
@@ -163,13 +165,21 @@ def test_runs_of_many_attributes_come_in_smaller_pages(
 
 
 def test_a_thousand_runs_of_parameters_take_a_fiftieth_of_a_request_each(
-    exported: Exported, project: Project
+    exported: Exported, project: Project, tmp_path: Path
 ) -> None:
     """Handshake and everything else included."""
     runs = old_runs(project, 1_000, attributes=24)
-    plan = exported.export_all(Selection(run_regex=r"-\d"))
-    assert len(plan.due) == 1_000
-    assert exported.runs == {run.sys_id for run in runs}
+    selection = Selection()
+    listed = exported.source.list_runs(exported.project, selection)
+    rows: Counter[str] = Counter()
+    done = set()
+    for event in exported.source.read(listed, selection, tmp_path):
+        if isinstance(event, Rows):
+            rows[event.run.key.run] += event.batch.num_rows
+        elif isinstance(event, RunDone):
+            done.add(event.run.key.run)
+    assert done == {run.sys_id for run in runs} | {"TAB"}
+    assert {run.sys_id: len(run.attributes) for run in runs}.items() <= rows.items()
     assert sum(exported.server.requests.values()) <= 20
 
 
