@@ -11,7 +11,6 @@ later looks for itself.
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +22,12 @@ from pydantic import ValidationError
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_PLURALS, Archive, Place, RunKey
-from migration_pipeline.archive.manifest import (
-    GENERATION_KEY,
-    MANIFEST_KEY,
-    Manifest,
-    read_footer,
+from migration_pipeline.archive.doctor.announced import (
+    differing_files,
+    differing_parts,
+    manifest_in,
 )
+from migration_pipeline.archive.manifest import Manifest, read_footer
 from migration_pipeline.defs import partitions
 from migration_pipeline.errors import DamagedPartError
 
@@ -166,27 +165,19 @@ def _runs_on_disk(archive: Archive, project: str) -> Iterator[_Parts]:
 
 def _examine_run(parts: _Parts, result: Examination) -> None:
     footer = read_footer(parts.path(0))
-    text = (footer.metadata or {}).get(MANIFEST_KEY)
-    if text is None:
+    manifest = manifest_in(footer)
+    if manifest is None:
         _examine_adopted(parts, result)
         return
-    manifest = Manifest.model_validate_json(text)
     result.count(manifest)
     name = str(RunKey(manifest.project, manifest.run, parts.place.kind))
-    if sorted(parts.numbers) != list(range(manifest.parts)):
-        result.find(name, f"{manifest.parts} parts are announced, there are {len(parts.numbers)}")
-        return
-    rows = footer.num_rows
-    for number in range(1, manifest.parts):
-        other = read_footer(parts.path(number))
-        rows += other.num_rows
-        if (other.metadata or {}).get(GENERATION_KEY, b"").decode() != manifest.generation:
-            result.find(name, f"part {number} is of another export")
-    if rows != manifest.rows:
-        result.find(name, f"{manifest.rows} rows are announced, the parts have {rows}")
-    for entry in manifest.files:
-        if wrong := _wrong_size(os.path.join(parts.place.files_root, entry.path), entry.size):
-            result.find(name, f"file {entry.path!r} {wrong}")
+    numbers = sorted(parts.numbers)
+    footers = [footer, *(read_footer(parts.path(number)) for number in numbers[1:])]
+    for reason in (
+        *differing_parts(manifest, numbers, footers),
+        *differing_files(parts.place.files_root, manifest.files),
+    ):
+        result.find(name, reason.text)
 
 
 def _examine_adopted(parts: _Parts, result: Examination) -> None:
@@ -197,16 +188,6 @@ def _examine_adopted(parts: _Parts, result: Examination) -> None:
         result.find(parts.stem, f"parts {numbers} are there, some between them are missing")
     for number in numbers:
         result.rows += read_footer(parts.path(number)).num_rows
-
-
-def _wrong_size(path: str, announced: int) -> str:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return "is not there"
-    if stat.S_ISREG(found.st_mode) and found.st_size != announced:
-        return f"has {found.st_size} bytes, {announced} are announced"
-    return ""
 
 
 def whole_result(asset: dg.AssetKey, found: Examination) -> dg.AssetCheckResult:
