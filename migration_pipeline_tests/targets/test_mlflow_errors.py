@@ -79,7 +79,8 @@ def test_no_secret_in_any_form() -> None:
     assert CANARY not in str(error)
 
 
-def test_read_only_database(tmp_path: Path) -> None:
+def test_read_only_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MLflow takes the address for a path and makes it
     uri = sqlite_uri(tmp_path / "store")
     archive = Archive(tmp_path / "data", tmp_path / "files")
     write_run(archive, RunData("a", tuple(curve("m", 2))))
