@@ -15,6 +15,7 @@ from migration_pipeline.defs import console, export, partitions, records, settin
 from migration_pipeline.defs.checks import examine, findings_table
 from migration_pipeline.defs.examined import GRADED, take
 from migration_pipeline.defs.export import OWNERS, Payload
+from migration_pipeline.defs.export_figures import totals
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.sources.archive.source import ArchiveSource
@@ -64,7 +65,7 @@ def adopt_project(
     partition = partitions.project_partition(project)
     if taken["new"] or partition not in context.instance.get_materialized_partitions(export.KEY):
         metadata: dict[str, Any] = {
-            **export.totals(examine(archive, project)),
+            **totals(examine(archive, project)),
             "adopted from": str(archive.data),
             **taken["grades"],
             **findings_table(taken["damaged"], taken["grades"][GRADED["damaged"]]),

@@ -15,7 +15,8 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.defs import console
-from migration_pipeline.defs.export import OF_THEM, OWNERS
+from migration_pipeline.defs.export import OWNERS
+from migration_pipeline.defs.export_figures import OF_THEM
 from migration_pipeline.defs.jobs import (
     MigrateConfig,
     Outcome,

@@ -15,13 +15,12 @@ from typing import Any
 
 import dagster as dg
 
-from migration_pipeline.archive.archive import KIND_PLURALS, Archive, RunKey
-from migration_pipeline.defs import partitions, picture, records
+from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.defs import export_figures as figures
+from migration_pipeline.defs import partitions, records
 from migration_pipeline.defs.checks import (
-    MANIFESTS_KEPT,
     WHOLE,
     WHOLE_REMEDY,
-    Examination,
     examine,
     findings_table,
     whole_result,
@@ -45,8 +44,6 @@ from migration_pipeline.sources.source import Event, RunRef, Selection
 KEY = dg.AssetKey(["neptune", "export"])
 GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
 POOL = "neptune_source"
-OF_THEM = "of them "
-"""Before a kind, in a figure that counts objects that are no runs."""
 MAX_RETRIES = 2
 """Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
 
@@ -138,11 +135,11 @@ def finish_export(
         None,
         "result",
         metadata={
-            **totals(found),
+            **figures.totals(found),
             **planned["counts"],
-            **_rates(chunks),
-            **_runs_table(found),
-            **_curves(context, opened, found, drawn_anew=bool(chunks)),
+            **figures.rates(chunks),
+            **figures.runs_table(found),
+            **figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks)),
         },
     )
     if planned["taken"] is not None:
@@ -356,80 +353,3 @@ def _from_plain(project: str, run: Payload) -> RunRef:
     modified = datetime.fromisoformat(run["modified"]) if run["modified"] else None
     key = RunKey(project, run["run"], run["kind"])
     return RunRef(key, run["handle"], modified, run["parent"])
-
-
-def totals(found: Examination) -> dict[str, int]:
-    """Figures of what lies in the archive; without those that only manifests tell, unless all runs
-    have one."""
-    figures = {
-        "runs": found.runs,
-        **{
-            f"{OF_THEM}{words}": found.other_kinds[words]
-            for words in KIND_PLURALS.values()
-            if words in found.other_kinds
-        },
-        "rows": found.rows,
-        "bytes of parquet": found.parquet_bytes,
-    }
-    if found.adopted:
-        return figures
-    return figures | {
-        "attributes": found.attributes,
-        "points": found.points,
-        "files": found.files,
-        "bytes of files": found.bytes,
-        "files missing at the source": found.missing_files,
-        "runs with notes": found.noted,
-    }
-
-
-def _rates(chunks: Sequence[Payload]) -> dict[str, float]:
-    seconds = sum(chunk["seconds"] for chunk in chunks)
-    if not seconds:
-        return {}
-    return {
-        "seconds": round(seconds, 2),
-        "points per second": round(sum(chunk["points"] for chunk in chunks) / seconds),
-        "bytes of files per second": round(sum(chunk["bytes"] for chunk in chunks) / seconds),
-    }
-
-
-def _runs_table(found: Examination) -> dict[str, dg.MetadataValue]:
-    rows = [
-        dg.TableRecord(
-            {
-                "run": m.run,
-                "kind": m.kind,
-                "sys/id": m.sys_id or "",
-                "forked from": m.parent or "",
-                "attributes": m.attributes,
-                "rows": m.rows,
-                "points": m.points,
-                "files": len(m.files),
-                "bytes of files": m.bytes,
-                "exported at": m.written_at.isoformat(),
-                "notes": " ".join(m.notes),
-            }
-        )
-        for m in found.manifests
-    ]
-    title = "runs (table)"
-    if found.runs > MANIFESTS_KEPT:
-        title = f"runs (table, newest {MANIFESTS_KEPT} of {found.runs})"
-    return {title: dg.MetadataValue.table(rows)} if rows else {}
-
-
-def _curves(
-    context: dg.OpExecutionContext, archive: Archive, found: Examination, drawn_anew: bool
-) -> dict[str, dg.MetadataValue]:
-    """A picture of some curves; the last one again when nothing was exported."""
-    if drawn_anew:
-        keys = [RunKey(m.project, m.run, m.kind) for m in found.manifests if m.points]
-        runs = [run for key in keys[: picture.MAX_RUNS] if (run := archive.find(key))]
-        text = picture.draw(picture.some_curves(runs))
-        return {"curves": dg.MetadataValue.md(text)} if text else {}
-    last = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[context.partition_key]), limit=1
-    ).records
-    drawn = last[0].asset_materialization if last else None
-    return {"curves": drawn.metadata["curves"]} if drawn and "curves" in drawn.metadata else {}

@@ -5,7 +5,7 @@ is there, whatever a record or an earlier check says.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from pydantic import Field
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.defs import export, partitions, records, settings
+from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs.checks import (
     HELD,
     LEFT_OUT_COUNT,
     LOADED_DAMAGED,
-    VERDICT_FIGURES,
     held_result,
     held_spec,
 )
@@ -34,21 +34,15 @@ from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.targets.damage import Damage, Handling, look_for_damage, with_damage
 from migration_pipeline.targets.loading import (
     LoadPlan,
-    LoadResult,
     LoadSettings,
-    RunLoad,
     load_runs,
     plan_load,
 )
-from migration_pipeline.targets.target import Loss, ProjectMapping, Target
+from migration_pipeline.targets.target import ProjectMapping, Target
 
 GROUP = "targets"
 CHUNK_RUNS = 25
 """Runs a step, until there would be more than `MAX_CHUNKS` steps."""
-ROWS_KEPT = 50
-"""Of each table, from each chunk."""
-TABLE_ROWS = 200
-"""Of each table on the page."""
 
 
 DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
@@ -209,10 +203,12 @@ def _chunk_op(target: str) -> dg.OpDefinition:
                 parallel=config.parallel or None,
                 progress=context.log.info,
             )
-            done = [(run.key, _of_load(run)) for run in result.runs if run.report or run.verdict]
+            done = [
+                (run.key, figures.of_load(run)) for run in result.runs if run.report or run.verdict
+            ]
             records.record(context, records.loaded(target), done)
             raise_failures("load", f"{due['project']} into {target}", result.failures)
-        return _summary(result)
+        return figures.of_chunk(result)
 
     return chunk
 
@@ -229,8 +225,9 @@ def _finish_op(target: str) -> dg.OpDefinition:
         chunks: list[dict[str, Any]],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         key = asset_key(target)
-        now = _added(chunks)
-        tables = _tables(chunks) if now["runs loaded now"] else _tables_of_last(context, key)
+        now = figures.added(chunks)
+        loaded = bool(now["runs loaded now"])
+        tables = figures.tables(chunks) if loaded else figures.tables_of_last(context, key)
         counts = {
             "runs": planned["complete"] + now["runs loaded now"],
             LEFT_OUT_COUNT: len(planned["left out"]),
@@ -238,7 +235,7 @@ def _finish_op(target: str) -> dg.OpDefinition:
             "unchanged": planned["complete"],
             "step multiplier": planned["step multiplier"],
         }
-        yield dg.Output(None, "result", metadata={**counts, **now, **_rate(now), **tables})
+        yield dg.Output(None, "result", metadata={**counts, **now, **figures.rate(now), **tables})
         result = held_result(key, planned, chunks)
         for name, first in result.metadata.items():
             if name.startswith("first "):
@@ -321,141 +318,3 @@ def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
         "left out": [(str(key), said) for key, said in damage.left_out.items()],
         "decided": config.damaged != "fail",
     }
-
-
-def _of_load(run: RunLoad) -> records.Metadata:
-    """What a record of a loaded run shows."""
-    shown: dict[str, int | float | str | bool | dg.MetadataValue] = {"seconds": run.seconds}
-    if run.url:
-        shown["url"] = dg.MetadataValue.url(run.url)
-    if run.report:
-        shown |= {
-            "attributes": run.report.attributes,
-            "points": run.report.points,
-            "files": run.report.files,
-            "bytes of files": run.report.bytes,
-            "losses": len(run.report.losses),
-            "renamed": len(run.report.renames),
-        }
-    if run.verdict:
-        shown |= {
-            "verified": run.verdict.equal_to_archive,
-            **{shown: getattr(run.verdict, name) for shown, name in VERDICT_FIGURES.items()},
-        }
-        if run.verdict.findings:
-            shown["first finding"] = str(run.verdict.findings[0])
-    return shown
-
-
-def _summary(result: LoadResult) -> Payload:
-    """A chunk's result as plain data of bounded size."""
-    verdicts, loaded = result.verdicts, result.loaded
-    return {
-        "seconds": result.seconds,
-        "runs loaded now": len(loaded),
-        "attributes": sum(r.attributes for r in loaded),
-        "points": sum(r.points for r in loaded),
-        "files": sum(r.files for r in loaded),
-        "bytes of files": sum(r.bytes for r in loaded),
-        "verdicts": {
-            "runs": len(verdicts),
-            "runs equal": sum(v.equal_to_archive for v in verdicts),
-            **{
-                shown: sum(getattr(v, name) for v in verdicts)
-                for shown, name in VERDICT_FIGURES.items()
-            },
-        },
-        "findings": [(str(v.key), f.kind, str(f)) for v in result.different for f in v.findings][
-            :ROWS_KEPT
-        ],
-        "losses": summed_losses(result.losses),
-        "renames": [
-            (str(r.key), original, name) for r in loaded for original, name in r.renames.items()
-        ][:ROWS_KEPT],
-        "renamed": sum(len(r.renames) for r in loaded),
-        "table": [_row(run) for run in result.runs if run.report][:ROWS_KEPT],
-    }
-
-
-def summed_losses(losses: Sequence[Loss]) -> list[tuple[str, str, int, int, str]]:
-    """(reason, where it is kept, attributes, values, an example), by reason."""
-    sums: dict[tuple[str, str], list[Any]] = {}
-    for loss in losses:
-        entry = sums.setdefault((loss.reason, loss.kept), [0, 0, loss.attribute])
-        entry[0] += 1
-        entry[1] += loss.count
-    return [(*key, *entry) for key, entry in sorted(sums.items())]
-
-
-def _row(run: RunLoad) -> dict[str, str | int]:
-    assert run.report
-    return {
-        "run": run.key.run,
-        "kind": run.key.kind,
-        "attributes": run.report.attributes,
-        "points": run.report.points,
-        "files": run.report.files,
-        "bytes of files": run.report.bytes,
-        "losses": len(run.report.losses),
-        "verified": "" if run.verdict is None else "yes" if run.good else "no",
-        "url": run.url,
-    }
-
-
-def _added(chunks: Sequence[Payload]) -> dict[str, float]:
-    names = ("runs loaded now", "attributes", "points", "files", "bytes of files", "seconds")
-    return {name: sum(chunk[name] for chunk in chunks) for name in names}
-
-
-def _rate(now: Mapping[str, float]) -> dict[str, float]:
-    return {"points per second": round(now["points"] / now["seconds"])} if now["seconds"] else {}
-
-
-def _tables(chunks: Sequence[Payload]) -> dict[str, dg.MetadataValue]:
-    losses: dict[tuple[str, str], list[Any]] = {}
-    for reason, kept, attributes, values, example in (x for c in chunks for x in c["losses"]):
-        entry = losses.setdefault((reason, kept), [0, 0, example])
-        entry[0] += attributes
-        entry[1] += values
-    rows = {
-        "losses": [
-            {"what": what, "kept": kept, "attributes": a, "values": v, "example": example}
-            for (what, kept), (a, v, example) in sorted(losses.items())
-        ],
-        "renames": [
-            {"run": run, "attribute": original, "at the target": name}
-            for chunk in chunks
-            for run, original, name in chunk["renames"]
-        ],
-        "runs": [row for chunk in chunks for row in chunk["table"]],
-    }
-    counts = {
-        "losses": len(rows["losses"]),
-        "renames": sum(chunk["renamed"] for chunk in chunks),
-        "runs": sum(chunk["runs loaded now"] for chunk in chunks),
-    }
-    return {
-        _title(name, min(len(table), TABLE_ROWS), int(counts[name])): dg.MetadataValue.table(
-            [dg.TableRecord(row) for row in table[:TABLE_ROWS]]
-        )
-        for name, table in rows.items()
-        if table
-    }
-
-
-def _title(name: str, shown: int, there: int) -> str:
-    return (
-        f"{name} (table)" if shown >= there else f"{name} (table of the first {shown} of {there})"
-    )
-
-
-def _tables_of_last(
-    context: dg.OpExecutionContext, key: dg.AssetKey
-) -> Mapping[str, dg.MetadataValue]:
-    """When nothing was loaded: the tables of the last time, so that they stay on the page."""
-    last = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[context.partition_key]), limit=1
-    ).records
-    before = last[0].asset_materialization if last else None
-    metadata = before.metadata if before else {}
-    return {name: value for name, value in metadata.items() if "(table" in name}

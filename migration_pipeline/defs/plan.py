@@ -14,7 +14,8 @@ from pydantic import Field
 from migration_pipeline.defs import settings
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
-from migration_pipeline.defs.load import DAMAGED_VARIABLE, TABLE_ROWS, LoadConfig
+from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
+from migration_pipeline.defs.load_figures import TABLE_ROWS
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.errors import ConfigError, UnknownNameError
 from migration_pipeline.sources.archive.source import ArchiveSource

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, errors_files
 from migration_pipeline.defs import settings
-from migration_pipeline.errors import MissingSettingError
+from migration_pipeline.errors import ConfigError, MissingSettingError
 from migration_pipeline.sources.registry import (
     SOURCE_VARIABLE,
     SourceSettings,
@@ -28,6 +28,8 @@ from migration_pipeline.sources.registry import (
 from migration_pipeline.sources.source import Source
 from migration_pipeline.targets.registry import TargetConfig, config_class, open_target
 from migration_pipeline.targets.target import Target
+
+MODEL_DATA_VARIABLE = "MIGRATION_MODEL_DATA_PATH"
 
 
 class ArchiveResource(dg.ConfigurableResource[Any]):
@@ -47,8 +49,8 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
     )
 
     model_data_path: str = Field(
-        default=settings.text("MIGRATION_MODEL_DATA_PATH"),
-        description="MIGRATION_MODEL_DATA_PATH: where neptune-exporter put the parts of 2.x models "
+        default=settings.text(MODEL_DATA_VARIABLE),
+        description=f"{MODEL_DATA_VARIABLE}: where neptune-exporter put the parts of 2.x models "
         "and model versions; empty: nowhere else.",
     )
     model_files_path: str = Field(
@@ -71,6 +73,16 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
         return errors_files(self.open(), self.errors_path)
 
     def open(self) -> Archive:
+        """
+        Raises:
+            ConfigError: the directory of models was given and is not there: none would be found,
+                and nobody would know.
+        """
+        if self.model_data_path and not Path(self.model_data_path).is_dir():
+            raise ConfigError(
+                f"{MODEL_DATA_VARIABLE} is {self.model_data_path!r}, which is no directory",
+                "Correct it, or leave it unset when models have no directories of their own.",
+            )
         return Archive(
             Path(self.data_path).absolute(),
             Path(self.files_path).absolute(),

@@ -31,6 +31,7 @@ def adopt(instance: dg.DagsterInstance) -> Adopt:
         roots = {
             f"{name}_path": str(root / name)
             for name in ("data", "files", "model_data", "model_files")
+            if not name.startswith("model") or (root / name).exists()
         }
         return definitions.defs.resolve_job_def("adopt").execute_in_process(
             run_config={
@@ -230,3 +231,9 @@ def test_a_folder_that_may_not_be_read_is_named(adopt: Adopt, tmp_path: Path) ->
 def test_an_errors_file_elsewhere_must_be_there(adopt: Adopt, tmp_path: Path) -> None:
     result = adopt(DATA / "neptune3-interrupted", errors_path=str(tmp_path / "none.jsonl"))
     assert "MIGRATION_ERRORS_PATH" in failure_of(result)
+
+
+def test_models_that_are_not_where_they_should_be(adopt: Adopt, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    result = adopt(DATA / "neptune3-interrupted", model_data_path=nowhere)
+    assert f"MIGRATION_MODEL_DATA_PATH is {nowhere!r}, which is no directory" in failure_of(result)

@@ -40,6 +40,7 @@ def migrate(
         roots = {
             f"{name}_path": str(root / name)
             for name in ("data", "files", "model_data", "model_files")
+            if not name.startswith("model") or (root / name).exists()
         }
         given = {"targets": ["mlflow"], "load": {"damaged": damaged}, **config}
         return definitions.defs.resolve_job_def("migrate").execute_in_process(
