@@ -40,12 +40,14 @@ CREATE TABLE runs (run INTEGER, parquet_bytes BIGINT, parts INTEGER);
 CREATE TABLE totals (run INTEGER, type VARCHAR, attributes BIGINT, "rows" BIGINT, stepped BIGINT,
     least DECIMAL(18,6), most DECIMAL(18,6), first BIGINT, last BIGINT);
 CREATE TABLE paths (type VARCHAR, path VARCHAR, runs BIGINT, "rows" BIGINT);
+CREATE TABLE series (run INTEGER, path VARCHAR, points BIGINT, least DECIMAL(18,6),
+    most DECIMAL(18,6));
 CREATE TABLE steps (step DECIMAL(18,6));
 CREATE TABLE facts (run INTEGER, path VARCHAR, text VARCHAR, time BIGINT, flag BOOLEAN,
     tags VARCHAR[]);
 CREATE TABLE files (run INTEGER, path VARCHAR, size BIGINT);
 """
-"""Times: ms since 1970 UTC. A size of NULL: the file is not there."""
+"""Times: ms since 1970 UTC. A size of NULL: the file is not there. `series`: of floats."""
 
 _COUNT = f"""
 CREATE OR REPLACE TEMP TABLE counted AS
@@ -62,6 +64,8 @@ _FOLD = """
 INSERT INTO totals SELECT run, type, count(*), sum("rows"), sum(stepped), min(least), max(most),
     min(first), max(last) FROM counted GROUP BY ALL;
 INSERT INTO paths SELECT type, path, count(*), sum("rows") FROM counted GROUP BY ALL;
+INSERT INTO series SELECT run, path, stepped, least, most FROM counted
+    WHERE type = 'float_series' AND stepped > 0;
 """
 _STEPS = f"""
 INSERT INTO steps SELECT step FROM (SELECT DISTINCT step FROM {PARTS} WHERE step IS NOT NULL)

@@ -7,9 +7,9 @@ can show (NaN, an infinity, beyond ±`LARGEST`, none at all) is counted, and lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ MOST_POINTS, FEWEST_POINTS = 2000, 40
 LARGEST = 1e300
 
 Floats = npt.NDArray[np.float64]
+Columns = dict[str, npt.NDArray[Any]]
 
 _POINTS = f"""
 SELECT part, attribute_path AS path, step::DOUBLE AS step, float_value AS raw,
@@ -31,32 +32,22 @@ SELECT part, attribute_path AS path, step::DOUBLE AS step, float_value AS raw,
 FROM {PARTS} WHERE attribute_type = 'float_series' AND step IS NOT NULL
     AND attribute_path IN ({{paths}})
 """
-_SPANS = """
-CREATE OR REPLACE TEMP TABLE spans AS
-WITH of_parts AS (
-    SELECT part, path, count(*) AS points, count(*) - count(value) AS hidden,
-        min(step) AS least, max(step) AS most, min({{'step': step, 'value': raw}}) AS first,
-        max({{'step': step, 'value': raw}}) AS last
-    FROM ({points}) GROUP BY ALL),
-of_runs AS (
-    SELECT run, path, sum(points)::BIGINT AS points, sum(hidden)::BIGINT AS hidden,
-        min(least) AS least, max(most) AS most, min(first) AS first, max(last) AS last
-    FROM of_parts JOIN parts USING (part) GROUP BY ALL)
-SELECT part, path, run, metric, points, hidden, least, most, first, last
-FROM of_runs JOIN metrics USING (path) JOIN parts USING (run)
-"""
-_CURVES = """
-SELECT DISTINCT run, metric, points, hidden, first.step AS first_step, first.value AS first,
-    last.step AS last_step, last.value AS last FROM spans
+_SERIES = """
+CREATE OR REPLACE TEMP TABLE chosen AS
+SELECT part, path, run, metric, points, least::DOUBLE AS least, most::DOUBLE AS most
+FROM series JOIN metrics USING (path) JOIN parts USING (run)
 """
 _WHOLE = """
-SELECT run, metric, step, value FROM ({points}) JOIN spans USING (part, path)
+SELECT run, metric, step, raw FROM ({points}) JOIN chosen USING (part, path)
 WHERE points <= $limit
 """
 _THINNED = """
-SELECT run, metric, min(step) AS step, arg_min(step, value) AS low_step, min(value) AS low,
-    arg_max(step, value) AS high_step, max(value) AS high
-FROM ({points}) JOIN spans USING (part, path) WHERE points > $limit
+SELECT run, metric, count(*) AS points, count(value) AS drawable, min(step) AS step,
+    arg_min(step, value) AS low_step, min(value) AS low,
+    arg_max(step, value) AS high_step, max(value) AS high,
+    min(least) AS least, min(raw) FILTER (step = least) AS first,
+    min(most) AS most, max(raw) FILTER (step = most) AS last
+FROM ({points}) JOIN chosen USING (part, path) WHERE points > $limit
 GROUP BY run, metric,
     least(coalesce(floor((step - least) / nullif(most - least, 0) * $spans), 0), $spans - 1)
 """
@@ -127,19 +118,6 @@ def _drawn_runs(project: Aggregates, metrics: int) -> tuple[list[int], int, int]
     return runs, len(rows), min(curves[0], len(runs) * metrics)
 
 
-class _Series(NamedTuple):
-    """A row of `_CURVES`."""
-
-    run: int
-    metric: int
-    points: int
-    hidden: int
-    first_step: float
-    first: float | None
-    last_step: float
-    last: float | None
-
-
 class _Reader:
     """Makes the curves of some parts."""
 
@@ -150,57 +128,77 @@ class _Reader:
         self._points = _POINTS.format(paths=", ".join(f"${name}" for name in self._names))
 
     def read(self, files: list[str]) -> list[Curve]:
-        given: dict[str, Any] = {"files": files, **self._names}
         ask = self._connection.execute
-        ask(_SPANS.format(points=self._points), given)
-        series = [_Series(*row) for row in ask(_CURVES).fetchall()]
-        given["limit"] = self._limit
-        drawn: dict[tuple[int, int], tuple[Floats, Floats]] = {}
-        if any(one.points <= self._limit for one in series):
+        ask(_SERIES)
+        lengths = ask("SELECT coalesce(min(points), 0), coalesce(max(points), 0) FROM chosen")
+        shortest, longest = lengths.fetchone()
+        given: dict[str, Any] = {"files": files, **self._names, "limit": self._limit}
+        curves = []
+        if 0 < shortest <= self._limit:
             found = ask(_WHOLE.format(points=self._points), given).fetchnumpy()
-            drawn |= _by_curve(found, found["step"], found["value"])
-        if any(one.points > self._limit for one in series):
+            curves += [_whole(columns) for columns in _by_curve(found)]
+        if longest > self._limit:
             given["spans"] = self._limit // 2 - 1
             found = ask(_THINNED.format(points=self._points), given).fetchnumpy()
-            low_high = np.ma.stack([found["low_step"], found["high_step"]])
-            steps = np.where(np.ma.getmaskarray(low_high), found["step"], low_high.data)
-            drawn |= _by_curve(found, steps, np.ma.stack([found["low"], found["high"]]))
-        return [self._curve(one, *drawn[one.run, one.metric]) for one in series]
-
-    def _curve(self, one: _Series, steps: Floats, values: Floats) -> Curve:
-        if one.points > self._limit:
-            steps = np.append(steps, [one.first_step, one.last_step])
-            values = np.append(values, [_drawable(one.first), _drawable(one.last)])
-            order = np.lexsort((values, steps))
-            steps, values = steps[order], values[order]
-            bits = values.view(np.int64)
-            first = np.ones(len(steps), dtype=bool)
-            first[1:] = (steps[1:] != steps[:-1]) | (bits[1:] != bits[:-1])
-            steps, values = steps[first], values[first]
-        return Curve(one.run, one.metric, one.points, one.hidden, one.last, steps, values)
+            curves += [_thinned(columns) for columns in _by_curve(found)]
+        return curves
 
 
-def _drawable(value: float | None) -> float:
-    return value if value is not None and abs(value) < LARGEST else np.nan
+def _by_curve(found: Columns) -> Iterator[Columns]:
+    """The rows of each run and metric. NaN stands for null; `no X` says where that is so."""
+    rows = np.lexsort((found["metric"], found["run"]))
+    if not len(rows):
+        return
+    columns = {name: np.ma.filled(column, np.nan)[rows] for name, column in found.items()}
+    columns |= {f"no {name}": np.ma.getmaskarray(column)[rows] for name, column in found.items()}
+    run, metric = columns["run"], columns["metric"]
+    starts = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(metric, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        yield {name: column[start:end] for name, column in columns.items()}
 
 
-def _by_curve(
-    found: dict[str, npt.NDArray[Any]], steps: npt.NDArray[Any], values: npt.NDArray[Any]
-) -> dict[tuple[int, int], tuple[Floats, Floats]]:
-    """(run, metric) → steps and values, by step.
+def _whole(columns: Columns) -> Curve:
+    """From a row a point."""
+    steps, values = columns["step"], columns["raw"]
+    last = values[(steps == steps.max()) & ~columns["no raw"]]
+    shown = np.where(np.abs(values) < LARGEST, values, np.nan)
+    order = np.lexsort((shown, steps))
+    return Curve(
+        run=int(columns["run"][0]),
+        metric=int(columns["metric"][0]),
+        points=len(values),
+        hidden=int(np.isnan(shown).sum()),
+        last=float(last.max()) if len(last) else None,
+        steps=steps[order],
+        values=shown[order],
+    )
 
-    Args:
-        found: has `run` and `metric` of each column of `steps` and `values`.
-        values: masked where there is none that can be drawn.
-    """
-    values = np.ma.filled(values.astype(np.float64), np.nan).ravel()
-    copies = len(values) // len(found["run"])
-    run, metric = np.tile(found["run"], copies), np.tile(found["metric"], copies)
-    order = np.lexsort((values, steps.ravel(), metric, run))
-    run, metric, steps, values = run[order], metric[order], steps.ravel()[order], values[order]
-    starts = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(metric, prepend=-1))
-    ends = [*starts[1:].tolist(), len(run)]
-    return {
-        (int(run[i]), int(metric[i])): (steps[i:j], values[i:j])
-        for i, j in zip(starts.tolist(), ends, strict=True)
-    }
+
+def _thinned(columns: Columns) -> Curve:
+    """From a row a span."""
+    empty = columns["drawable"] == 0
+    first, last = (columns[name][~columns[f"no {name}"]] for name in ("first", "last"))
+    steps = np.concatenate(
+        [
+            np.where(empty, columns["step"], columns["low_step"]),
+            np.where(empty, columns["step"], columns["high_step"]),
+            columns["least"][: len(first)],
+            columns["most"][: len(last)],
+        ]
+    )
+    values = np.concatenate([columns["low"], columns["high"], first, last])
+    values = np.where(np.abs(values) < LARGEST, values, np.nan)
+    order = np.lexsort((values, steps))
+    steps, values, bits = steps[order], values[order], values[order].view(np.int64)
+    new = np.ones(len(steps), dtype=bool)
+    new[1:] = (steps[1:] != steps[:-1]) | (bits[1:] != bits[:-1])
+    points = int(columns["points"].sum())
+    return Curve(
+        run=int(columns["run"][0]),
+        metric=int(columns["metric"][0]),
+        points=points,
+        hidden=points - int(columns["drawable"].sum()),
+        last=float(last[0]) if len(last) else None,
+        steps=steps[new],
+        values=values[new],
+    )

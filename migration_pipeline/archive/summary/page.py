@@ -15,6 +15,7 @@ from string import Template
 from typing import Any, TextIO
 
 import numpy as np
+from plotly.offline import get_plotlyjs
 
 from migration_pipeline.archive.summary import as_json
 from migration_pipeline.archive.summary.curves import Curve, Curves, Floats
@@ -89,9 +90,6 @@ def _frame(project: str, with_plotly: bool) -> tuple[str, str]:
     """What stands before and after the data."""
     scripts = [(_FOLDER / "page.js").read_text(encoding="utf-8")]
     if with_plotly:
-        # Imported here: it takes long, and most starts of this package draw no page.
-        from plotly.offline import get_plotlyjs
-
         scripts.insert(0, get_plotlyjs())
     page = Template((_FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(project),

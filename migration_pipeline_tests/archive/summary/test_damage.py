@@ -125,21 +125,34 @@ def test_rows_that_cannot_be_read_behind_a_good_footer(archive: Archive) -> None
     assert what.startswith("its rows cannot be read (")
 
 
-def test_values_that_cannot_be_read_cost_one_curve(archive: Archive) -> None:
-    """Pages of values are read for curves only: figures do not need them."""
-    file = part(archive, 0, RUNS[4])
-    column = next(
-        c
-        for i in range(pq.read_metadata(file).num_columns)
-        if (c := pq.read_metadata(file).row_group(0).column(i)).path_in_schema == "float_value"
-    )
+def break_values(file: Path) -> None:
+    """Zeros instead of the pages of `float_value`, which are read for curves only."""
+    group = pq.read_metadata(file).row_group(0)
+    columns = (group.column(i) for i in range(group.num_columns))
+    column = next(c for c in columns if c.path_in_schema == "float_value")
     start = column.dictionary_page_offset or column.data_page_offset
     data = bytearray(file.read_bytes())
     data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
     file.write_bytes(data)
+
+
+def test_values_that_cannot_be_read_cost_one_curve(archive: Archive) -> None:
+    break_values(part(archive, 0, RUNS[4]))
     assert summed(archive).figures.rows == 400
     assert summed(archive).problems == []
     assert [curve.run for curve in drawn(archive, ["loss"]).curves] == [0, 1, 2, 3, 5]
+
+
+def test_values_that_cannot_be_read_in_one_part_of_a_run(tmp_path: Path) -> None:
+    """The curve of a series that goes on in another part has what is there; others are gone."""
+    archive = archive_in(tmp_path)
+    first = [*points("a", [0, 1], [1.0, 2.0]), *points("b", [0], [1.0])]
+    write_parts(archive, VICTIM, first, points("a", [2], [3.0]))
+    break_values(part(archive, 0))
+    (curve,) = drawn(archive, ["a", "b"]).curves
+    assert (curve.metric, curve.points, curve.values.tolist()) == (0, 1, [3.0])
+    break_values(part(archive, 1))
+    assert drawn(archive, ["a", "b"]).curves == ()
 
 
 def test_any_damage_to_one_part_leaves_the_other_runs(
