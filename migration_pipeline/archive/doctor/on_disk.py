@@ -40,9 +40,11 @@ class RunOnDisk:
         return self.place.directory / layout.part_name(self.stem, number)
 
     def is_named_as(self, run: str) -> bool:
-        """Whether the digest in the parts' names is that of a run id; true where there is none."""
+        """Whether the parts are named as this run's are: by its digest, or without any."""
         match = _NAMED.match(self.stem)
-        return match is None or match["digest"] == layout.digest(run)
+        if match is None or self.stem == layout.clean(run):
+            return True
+        return match["digest"] == layout.digest(run)
 
     def probable_id(self) -> str:
         """The run id as far as names tell it: for certain if the digest confirms it."""

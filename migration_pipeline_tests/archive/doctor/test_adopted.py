@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.examine import examine
 from migration_pipeline.archive.schema import MICROS, SCHEMA
@@ -397,3 +398,12 @@ def test_a_run_that_only_its_parts_name_is_not_forgotten(archive: Archive) -> No
     assert (
         text_of(found, stem, "foreign_part") == f"parts named {stem!r} hold rows of run(s) 'run 0'"
     )
+
+
+@pytest.mark.parametrize("run", ["run.x", "run-0123456789abcdef", "a/b-fedcba9876543210"])
+def test_parts_named_without_a_digest(archive: Archive, run: str) -> None:
+    """As another writer may name them; a run id may end like a digest."""
+    adopted(archive, key(run), training(6), stem=layout.clean(run))
+    found = examine(archive, PROJECT)
+    assert codes(found) == {}
+    assert grades(found)[run] == "plausible"
