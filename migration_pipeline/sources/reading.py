@@ -252,8 +252,8 @@ class Reading:
                     return
                 self._work_apart(task)
                 return
-            except (MigrationError, _Stopped):
-                raise
+            except (MigrationError, OSError, _Stopped):
+                raise  # of this machine, not of the run
             except Exception as error:
                 if len(task.runs) == 1:
                     log.exception("run %s cannot be read", task.runs[0].key)

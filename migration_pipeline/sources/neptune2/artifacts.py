@@ -58,7 +58,8 @@ def pack(files: Sequence[Json], target: Path, scratch: Callable[[], Path]) -> li
             finally:
                 copy.unlink(missing_ok=True)
     if len(unread) == len(files):
-        target.unlink()
+        with writing(target):
+            target.unlink()
     return unread
 
 
