@@ -35,7 +35,7 @@ def unfinished(
         yield ProjectFinding(project, "run_never_finished", text)
     stray = [run.tmp[0] for run in runs if run.tmp and run.numbers and run.stem not in adopted]
     if stray:
-        text = f"temporary parts lie beside {len(stray)} complete run(s): {some(stray)}"
+        text = f"temporary parts lie beside {len(stray)} run(s) with a manifest: {some(stray)}"
         yield ProjectFinding(project, "stray_tmp", text)
 
 

@@ -26,7 +26,7 @@ _GRADES_IN_WORDS = {
     "complete": "a manifest says what was written, and the digests of rows and files hold",
     "plausible": "nothing wrong was found, but nothing proves that it is whole",
     "suspect": "something is probably missing or changed",
-    "damaged": "something is missing or changed, and the archive itself proves it",
+    "damaged": "something is missing or changed: the archive or its record of errors proves it",
 }
 
 

@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
     "without_class": Rule(False, "The run has no rows of a class that most of its siblings have: "
                           "the export of the class failed, or the run never logged any."),
     "without_parameters": Rule(False, "The run has no sys/ attributes, other runs have: the export "
-                               "of its parameters failed."),
+                               "of its parameters failed, or left them out."),
     "attribute_missing": Rule(False, "The run lacks an attribute that nearly all of its siblings "
                               "have: its export failed, or the run never logged it."),
     "series_stops_early": Rule(False, "A series ends far below those of its siblings: its export "
@@ -85,7 +85,8 @@ FINDINGS: dict[str, str] = {
     "unreadable_folder": "No part of a folder says which project it is of.",
     "run_never_finished": "Temporary parts of a run that has no part 0: its export was broken off, "
     "or is under way.",
-    "stray_tmp": "Temporary parts beside runs whose manifest holds: they can be deleted.",
+    "stray_tmp": "Temporary parts beside runs with a manifest: of a later export that was broken "
+    "off, or is under way. They do not concern the run.",
     "gap_in_ids": "Numbers are missing among the sys/ids: runs that were deleted, or that the "
     "export left out.",
     "parent_missing": "Runs are forked from runs that are not here.",
