@@ -66,15 +66,10 @@ class Values(Task):
         return [Values(self._reader, part) for part in parts if part]
 
     def _take(self, asked: Sequence[RunRef], page: Page) -> Iterator[Item]:
-        if page.count and not page.entries:
-            raise IncompleteAnswerError(
-                f"{self._reader.client.place(asked[0].key.project)} counts {page.count} of "
-                f"{len(asked)} objects in a table and shows none"
-            )
         found = {entry.uuid: entry.attributes for entry in page.entries}
         columns = {one["name"] for attributes in found.values() for one in attributes}
         self._reader.learn(max(map(len, found.values()), default=0))
-        doubtful = []
+        doubtful, before = [], len(self._pending)
         for run in asked:
             if run.handle in found:
                 attributes = found.pop(run.handle)
@@ -86,6 +81,11 @@ class Values(Task):
             elif page.count <= len(page.entries):  # else the page is short, and its turn comes
                 doubtful.append(run)
         yield from self._alone(doubtful)
+        if len(self._pending) == before:
+            raise IncompleteAnswerError(
+                f"{self._reader.client.place(asked[0].key.project)} shows other objects in a table "
+                "than those that it was asked for"
+            )
 
     def _alone(self, runs: Sequence[RunRef]) -> Iterator[Item]:
         for run in runs:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.errors import RunGoneError
+from migration_pipeline.errors import IncompleteAnswerError, RunGoneError
 from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.neptune2 import creation
 from migration_pipeline.neptune_server.store import Attribute, Project, Run, Store
@@ -130,6 +130,21 @@ def test_a_table_that_may_be_cut_is_not_trusted(
     exported.export_all(RUNS)
     assert_whole(exported, runs, attributes=40)
     assert exported.server.requests[ITSELF] == 3
+
+
+@pytest.mark.parametrize("shown", [[], ["another UUID"]])
+def test_a_table_of_other_objects_than_those_asked_for_is_no_answer(
+    exported: Exported, project: Project, shown: list[str]
+) -> None:
+    old_runs(project, 2)
+    entries = [{"experimentId": uuid, "shortId": "TAB-1", "attributes": []} for uuid in shown]
+    table = json.dumps({"matchingItemCount": 9, "entries": entries}).encode()
+    exported.server.faults.add(NEPTUNE2.fault_of_values(status=200, content=table))
+    exported.export(RUNS)
+    assert set(exported.failed) == {"TAB-1", "TAB-2"}
+    for error in exported.failed.values():
+        assert isinstance(error, IncompleteAnswerError)
+        assert "shows other objects in a table than those that it was asked for" in str(error)
 
 
 @pytest.mark.parametrize("cap", [None, 1, 2])
