@@ -35,13 +35,18 @@ READ_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What reading broken Parquet raises."""
 
 
-def look_at_adopted(run: RunOnDisk, facts: RunFacts) -> None:
-    """Reads all parts and notes what they say and what is wrong with them."""
+def look_at_adopted(run: RunOnDisk, facts: RunFacts, footer_of_0: pq.FileMetaData | None) -> None:
+    """Reads all parts and notes what they say and what is wrong with them.
+
+    Args:
+        footer_of_0: of part 0, if it was read before.
+    """
     found = Attributes()
     names: set[tuple[str, str]] = set()
     for number in run.numbers:
         try:
-            facts.rows += _read_part(run, number, found, names, facts.reasons)
+            footer = footer_of_0 if number == 0 else None
+            facts.rows += _read_part(run, number, footer, found, names, facts.reasons)
         except READ_ERRORS as error:
             facts.reasons.append(unreadable(number, error))
     facts.reasons += _identity(run, facts, names)
@@ -68,6 +73,7 @@ def _first_line(error: Exception) -> str:
 def _read_part(
     run: RunOnDisk,
     number: int,
+    footer: pq.FileMetaData | None,
     found: Attributes,
     names: set[tuple[str, str]],
     reasons: list[Reason],
@@ -78,7 +84,7 @@ def _read_part(
         READ_ERRORS: the part cannot be read, or not to its end.
     """
     with pa.OSFile(str(run.part(number))) as source:
-        footer = pq.read_metadata(source)
+        footer = footer or pq.read_metadata(source)
         if difference := schema_difference(footer.schema.to_arrow_schema()):
             reasons.append(because("other_schema", f"part {number}: {difference}"))
             return 0

@@ -76,11 +76,12 @@ class Attributes:
         if not batch.num_rows:
             return
         self._note_times(batch)
-        codes, names = _codes(batch)
+        paths, types = (_dictionary(batch.column(n)) for n in ("attribute_path", "attribute_type"))
+        codes = _codes(paths, types)
         order = np.argsort(codes, kind="stable")
         ordered = codes[order]
         starts = np.concatenate(([0], np.flatnonzero(np.diff(ordered)) + 1))
-        stretches = [names[int(code)] for code in ordered[starts]]
+        stretches = _names(ordered[starts], paths, types)
         at = self._indices(stretches)
         counts = np.diff(np.append(starts, len(order)))
         self.rows[at] += counts
@@ -203,21 +204,32 @@ def _without_padding(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.filter(pc.invert(pc.fill_null(padding, False)))
 
 
-def _codes(batch: pa.RecordBatch) -> tuple[Ints, dict[int, tuple[str, str]]]:
-    """A number for the attribute of each row, and what the numbers stand for.
+def _codes(paths: pa.DictionaryArray, types: pa.DictionaryArray) -> npt.NDArray[Any]:
+    """A number for the attribute of each row.
 
     16 bits where they suffice: numpy then sorts in linear time.
     """
-    paths, types = (_dictionary(batch.column(n)) for n in ("attribute_path", "attribute_type"))
-    width = max(len(types.dictionary), 1)
-    codes = np.asarray(paths.indices).astype(np.int64) * width + np.asarray(types.indices)
-    if len(paths.dictionary) * width <= np.iinfo(np.int16).max:
-        codes = codes.astype(np.int16)
-    names = {}
-    for code in np.unique(codes):
-        path, kind = divmod(int(code), width)
-        names[int(code)] = (paths.dictionary[path].as_py(), types.dictionary[kind].as_py())
-    return codes, names
+    width = len(types.dictionary)
+    small = len(paths.dictionary) * width <= np.iinfo(np.int16).max
+    kind: Any = np.int16 if small else np.int64
+    codes: npt.NDArray[Any] = np.asarray(paths.indices).astype(kind)
+    codes *= kind(width)
+    codes += np.asarray(types.indices).astype(kind)
+    return codes
+
+
+def _names(
+    codes: npt.NDArray[Any], paths: pa.DictionaryArray, types: pa.DictionaryArray
+) -> list[tuple[str, str]]:
+    """What numbers of `_codes` stand for."""
+    own_paths, own_types = np.divmod(codes, len(types.dictionary))
+    return list(
+        zip(
+            paths.dictionary.take(pa.array(own_paths)).to_pylist(),
+            types.dictionary.take(pa.array(own_types)).to_pylist(),
+            strict=True,
+        )
+    )
 
 
 def _dictionary(column: pa.Array) -> pa.DictionaryArray:

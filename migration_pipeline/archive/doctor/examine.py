@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from migration_pipeline.archive import layout
@@ -184,29 +185,36 @@ def look_at(project: str, run: RunOnDisk, thorough: bool) -> RunFacts:
     """All that can be said of one run without looking at others."""
     key = RunKey(project, run.probable_id(), run.place.kind)
     facts = RunFacts(key, run.place.files_root, written=run.written)
-    if manifest := _manifest(run, facts):
+    footer = _footer(run)
+    if footer and (manifest := _manifest(footer, facts)):
         look_at_announced(run, facts, manifest, thorough)
         return facts
     if gaps := sorted(set(range(run.numbers[-1])).difference(run.numbers)):
         text = f"part {gaps[0]} is missing, part {run.numbers[-1]} is there"
         facts.reasons.append(because("part_missing", text))
-    look_at_adopted(run, facts)
+    look_at_adopted(run, facts, footer)
     if run.tmp:
         text = f"{len(run.tmp)} temporary part(s) lie beside it: {some(run.tmp)}"
         facts.reasons.append(because("leftover_tmp", text))
     return facts
 
 
-def _manifest(run: RunOnDisk, facts: RunFacts) -> Manifest | None:
+def _footer(run: RunOnDisk) -> pq.FileMetaData | None:
+    """Of part 0; None: it is not there or cannot be read, which reading its rows will say."""
     if 0 not in run.numbers:
         return None
     try:
-        return manifest_in(read_footer(run.part(0)))
+        return read_footer(run.part(0))
+    except DamagedPartError:
+        return None
+
+
+def _manifest(footer: pq.FileMetaData, facts: RunFacts) -> Manifest | None:
+    try:
+        return manifest_in(footer)
     except ValidationError as error:
         facts.reasons.append(invalid(error))
-    except DamagedPartError:
-        pass  # reading its rows will say so
-    return None
+        return None
 
 
 def _by_key(facts: Sequence[RunFacts]) -> Iterator[Diagnosis]:
