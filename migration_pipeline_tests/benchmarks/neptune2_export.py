@@ -22,6 +22,7 @@ The runs are a day old: what was written a minute ago is read singly, since tabl
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -128,7 +129,7 @@ def ours(token: str) -> dict[str, Any]:
     from migration_pipeline.sources.source import Selection
 
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started = begin()
         archive = Archive(Path(folder) / "data", Path(folder) / "files")
         source = Neptune2Source(Neptune2Config(api_token=token, workers=WORKERS))
         selection = Selection(kinds=("run",))
@@ -139,6 +140,12 @@ def ours(token: str) -> dict[str, Any]:
         files = sum(len(m.files) for m in report.exported)
         points = sum(m.points for m in report.exported)
     return {"runs": len(plan.due), "seconds": seconds, "points": points, "files": files}
+
+
+def begin() -> float:
+    """Now, without what imports leave to be collected: that pauses every thread for 0.15 s."""
+    gc.collect()
+    return time.perf_counter()
 
 
 def public(token: str) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def documented_calls(token: str, frugal: bool) -> dict[str, Any]:
     import neptune
     import neptune.internal.backends.hosted_neptune_backend
 
-    started = time.perf_counter()
+    started = begin()
     options: dict[str, Any] = {"api_token": token, "project": PROJECT, "mode": "read-only"}
     with neptune.init_project(**options) as project:
         table = project.fetch_runs_table(columns=["sys/id"], sort_by="sys/id", ascending=True)

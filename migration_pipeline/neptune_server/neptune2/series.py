@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from migration_pipeline.neptune_server.faults import Faults
 from migration_pipeline.neptune_server.series import FloatSeries, ObjectSeries
@@ -65,7 +66,8 @@ class SeriesPoints:
             total = len(found.value)
             rows = list(_rows(found.value, start, end))
         values = [{"step": s, "timestampMillis": t, "value": v} for s, t, v in rows]
-        return JSONResponse({"totalItemCount": total, "values": values})
+        page = orjson.dumps({"totalItemCount": total, "values": values})
+        return Response(page, media_type="application/json")
 
     def _csv(self, request: Request, type_: str) -> Response:
         text = io.StringIO()

@@ -18,6 +18,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from pydantic import SecretStr
 from migration_pipeline.errors import (
     CredentialsRefusedError,
     RunGoneError,
+    SourceError,
     SourceRefusedError,
     UnknownProjectError,
     WrongProtocolError,
@@ -280,20 +282,22 @@ class _Connection:
     def __init__(self, address: str, api_token: SecretStr, gate: Gate, workers: int) -> None:
         self._address, self._gate, self._workers = address, gate, workers
         self._token_lock = threading.Lock()
-        self._documents: dict[Document, tuple[str, dict[str, Any]]] = {}
-        self._document_lock = threading.Lock()
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._document_locks = {document: threading.Lock() for document in _DOCUMENTS}
         self._verify = ssl_verify()
         _allow_http(address)
         anonymous = self._http_client()
         token = api_token.get_secret_value().strip()
         try:
             self._api = address
+            self._fetch_ahead("leaderboard", anonymous.session)
+            self._fetch_ahead("artifacts", anonymous.session)
             origin, document = self._document("backend", anonymous.session)
             backend = SwaggerClientWrapper(_swagger_client(document, origin, anonymous))
             config = _client_config(backend, token)
             if config.api_url != address:
                 _allow_http(config.api_url)
-                self._api, self._documents = config.api_url, {}
+                self._api = config.api_url
             self._http = self._http_client()
             self._http.authenticator = NeptuneAuthenticator(token, backend, self._verify, None)
         except (NeptuneInvalidApiTokenException, HTTPClientError) as error:
@@ -316,8 +320,7 @@ class _Connection:
         Raises:
             SourceRefusedError: the server does not have it.
         """
-        with self._document_lock:
-            origin, found = self._document(document, self._http.session)
+        origin, found = self._document(document, self._http.session)
         for path, methods in found["paths"].items():
             for method, described in methods.items():
                 if isinstance(described, dict) and described.get("operationId") == operation:
@@ -382,22 +385,35 @@ class _Connection:
         self, document: Document, session: requests.Session
     ) -> tuple[str, dict[str, Any]]:
         """A swagger document and where it came from. Documents are not secret."""
-        if document not in self._documents:
+        with self._document_locks[document]:
             url = build_operation_url(self._api, _DOCUMENTS[document])
-            answer = session.get(url, timeout=TIMEOUT)
-            if answer.status_code >= 400 and document != "backend":
-                raise RefusedAnswer(f"Neptune at {self._address}", answer)
-            if answer.status_code >= 400:
-                raise WrongProtocolError(
-                    f"{self._address} does not serve the protocol of Neptune 2.x "
-                    f"({_DOCUMENTS[document]}: {answer.status_code})",
-                    shared.SOURCE_OF[3],
-                )
-            found = json_object(answer)
-            if "paths" not in found:
-                raise shared.not_a_server(self._address, _DOCUMENTS[document], answer.content)
-            self._documents[document] = (url, found)
-        return self._documents[document]
+            if url not in self._documents:
+                self._documents[url] = self._fetch(document, url, session)
+            return url, self._documents[url]
+
+    def _fetch_ahead(self, document: Document, session: requests.Session) -> None:
+        """Beside the handshake; what goes wrong here is said when the document is needed."""
+
+        def fetch() -> None:
+            with suppress(Again, SourceError):
+                self._document(document, session)
+
+        threading.Thread(target=fetch, name=f"{document} document", daemon=True).start()
+
+    def _fetch(self, document: Document, url: str, session: requests.Session) -> dict[str, Any]:
+        answer = session.get(url, timeout=TIMEOUT)
+        if answer.status_code >= 400 and document != "backend":
+            raise RefusedAnswer(f"Neptune at {self._address}", answer)
+        if answer.status_code >= 400:
+            raise WrongProtocolError(
+                f"{self._address} does not serve the protocol of Neptune 2.x "
+                f"({_DOCUMENTS[document]}: {answer.status_code})",
+                shared.SOURCE_OF[3],
+            )
+        found = json_object(answer)
+        if "paths" not in found:
+            raise shared.not_a_server(self._address, _DOCUMENTS[document], answer.content)
+        return found
 
 
 def _allow_http(address: str) -> None:
