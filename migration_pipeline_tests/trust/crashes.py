@@ -132,6 +132,8 @@ def _child(
     limit = moment.operations if moment and moment.how in ends else 0
     watch = Stopwatch(limit, ends[moment.how] if moment and limit else lambda: None)
     watch.install()
+    # A shell that runs the tests in the background had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source = make_source(*arguments)
     connection.send("ready")
     archive = Archive(Path(folder) / "data", Path(folder) / "files")
