@@ -1,11 +1,10 @@
 """The contract: every target carries every data set, and its read-back finds nothing.
 
-A new target joins by a line in `TARGETS`.
+A new target joins by a line in `backends.BACKENDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,14 @@ import pytest
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
 from migration_pipeline.targets.target import Target
+from migration_pipeline_tests.contract.backends import BACKENDS
 from migration_pipeline_tests.contract.datasets import DATASETS, DataSet, build
 from migration_pipeline_tests.contract.neptune2 import NEPTUNE2_DATASETS
-from migration_pipeline_tests.targets.stores import sqlite_target
-
-TARGETS: dict[str, Callable[[Path], Target]] = {"mlflow": sqlite_target}
 
 
-@pytest.fixture(params=sorted(TARGETS))
+@pytest.fixture(params=sorted(BACKENDS))
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    return TARGETS[request.param](tmp_path / "store")
+    return BACKENDS[request.param].make(tmp_path / "store")
 
 
 def load_all(target: Target, archive: Archive) -> list[LoadResult]:

@@ -1,0 +1,46 @@
+"""Every target with a real back end of it, for the tests that all targets pass.
+
+A new target joins by a line in `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from migration_pipeline.targets.target import Target
+from migration_pipeline_tests.targets import mlflow_backend
+
+Seen = Callable[[str], None]
+"""Is told the name of a call to the back end."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One target for the contract.
+
+    Args:
+        make: the target with the store below a folder: a new, empty one the first time, the same
+            one when it is called again, by another process as well.
+        watch: lets `before` and `after` be called around every call that the target makes to its
+            back end, reads and writes. What they raise comes out of that call; a process that
+            they end is ended there.
+        whole: what a store holds, as values that are equal when the stores are: for comparing a
+            disturbed load with an undisturbed one. Ids and times that the back end makes up are
+            left out; runs that it has thrown away too.
+    """
+
+    name: str
+    make: Callable[[Path], Target]
+    watch: Callable[[Target, Seen, Seen], None]
+    whole: Callable[[Path], Any]
+
+
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
+    )
+}

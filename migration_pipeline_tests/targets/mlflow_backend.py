@@ -1,0 +1,75 @@
+"""MLflow for the contract: a store in SQLite, and calls to MLflow's client."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from migration_pipeline.targets.mlflow.client import MlflowTarget
+from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline.targets.target import Target
+from migration_pipeline_tests.targets.stores import sqlite_uri
+
+
+def make(folder: Path) -> MlflowTarget:
+    """The store below a folder; a new one when there is none."""
+    database = folder / "mlflow.db"
+    uri = f"sqlite:///{database}" if database.exists() else sqlite_uri(folder)
+    return MlflowTarget(MlflowConfig(tracking_uri=uri))
+
+
+class _Watched:
+    """Stands before MLflow's client."""
+
+    def __init__(
+        self, client: Any, before: Callable[[str], None], after: Callable[[str], None]
+    ) -> None:
+        self._client, self._before, self._after = client, before, after
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if not callable(call):
+            return call
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            self._before(name)
+            result = call(*arguments, **options)
+            self._after(name)
+            return result
+
+        return watched
+
+
+def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
+    assert isinstance(target, MlflowTarget)
+    client, entities = target._to._opened
+    target._to.__dict__["_opened"] = (_Watched(client, before, after), entities)
+
+
+def whole(folder: Path) -> Any:
+    """Every run that is not in the trash: name, status, times, points, parameters, tags."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return sorted(database.execute(query).fetchall(), key=repr)
+
+        active = "JOIN runs r USING (run_uuid) WHERE r.lifecycle_stage = 'active'"
+        names = dict(rows("SELECT run_uuid, name FROM runs"))
+        tags = rows(f"SELECT r.name, t.key, t.value FROM tags t {active}")
+        return {
+            "runs": rows(
+                "SELECT e.name, r.name, r.status, r.start_time, r.end_time FROM runs r"
+                " JOIN experiments e USING (experiment_id) WHERE r.lifecycle_stage = 'active'"
+            ),
+            "points": rows(
+                f"SELECT r.name, key, value, timestamp, step, is_nan FROM metrics m {active}"
+            ),
+            "latest": rows(
+                f"SELECT r.name, key, value, step, is_nan FROM latest_metrics m {active}"
+            ),
+            "parameters": rows(f"SELECT r.name, key, value FROM params p {active}"),
+            "tags": [(run, key, names.get(value, value)) for run, key, value in tags],
+        }
