@@ -18,6 +18,9 @@ def key_names(attributes: Iterable[Attribute], can: Capabilities) -> dict[Attrib
     A parameter and a series may have the same name: targets hold them apart.
     """
     ordered = sorted(attributes)
+    if can.verbatim:
+        shown = PARAMETER_TYPES | {"float_series"}
+        return {(path, kind): path for path, kind in ordered if kind in shown}
     keys = _names([a for a in ordered if a[1] in PARAMETER_TYPES], can)
     return keys | _names([a for a in ordered if a[1] == "float_series"], can)
 

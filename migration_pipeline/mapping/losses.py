@@ -19,6 +19,8 @@ def series_losses(scan: RunScan) -> list[Loss]:
     """Losses of the float series, and of all that the target has no place for; those of single
     parameters show while they are sent (`parameters`)."""
     can = scan.capabilities
+    if can.verbatim:
+        return []
     return [
         Loss(path, reason, count, _kept(can, reason, series))
         for path, series in sorted(scan.series.items())

@@ -23,6 +23,8 @@ class ParameterMapper:
 
     def shown(self, path: str, kind: str, value: Any) -> tuple[str | None, str]:
         """The text that the target gets (None: none), and why it is not all of the value."""
+        if self.capabilities.verbatim:
+            return to_text(kind, value) if value is not None else None, ""
         if (path, kind) in self._seen:
             return None, REPEATED
         self._seen.add((path, kind))

@@ -35,6 +35,8 @@ class Capabilities(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    verbatim: bool = False
+    """Keeps the archive's rows as they are: nothing is renamed, changed or kept beside."""
     key_max_length: int
     """Characters of a metric's or parameter's name."""
     key_characters: str

@@ -54,14 +54,23 @@ class _Entry:
 
 
 _FOLDERS = "migration_pipeline.targets"
+
+
+def _folder(name: str, prefix: str, module: str = "", extra: str = "") -> _Entry:
+    """The entry of a target whose folder, extra and package are all called as it is."""
+    folder = f"{_FOLDERS}.{name}"
+    return _Entry(
+        extra=extra or name,
+        module=module or name,
+        config=f"{folder}.config:{prefix}Config",
+        capabilities=f"{folder}.capabilities:CAPABILITIES",
+        client=f"{folder}.client:{prefix}Target",
+    )
+
+
 _TARGETS: dict[str, _Entry] = {
-    "mlflow": _Entry(
-        extra="mlflow",
-        module="mlflow",
-        config=f"{_FOLDERS}.mlflow.config:MlflowConfig",
-        capabilities=f"{_FOLDERS}.mlflow.capabilities:CAPABILITIES",
-        client=f"{_FOLDERS}.mlflow.client:MlflowTarget",
-    ),
+    "dummy": _folder("dummy", "Dummy", module="pyarrow"),
+    "mlflow": _folder("mlflow", "Mlflow"),
 }
 _KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}
 """Trackers whose limits are known, and that nothing can be loaded into yet."""

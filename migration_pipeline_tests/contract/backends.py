@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from migration_pipeline.targets.target import Target
-from migration_pipeline_tests.targets import mlflow_backend
+from migration_pipeline_tests.targets import dummy_backend, mlflow_backend
 
 Seen = Callable[[str], None]
 """Is told the name of a call to the back end."""
@@ -41,6 +41,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
+        Backend("dummy", dummy_backend.make, dummy_backend.watch, dummy_backend.whole),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
     )
 }
