@@ -22,7 +22,7 @@ from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
-from migration_pipeline.errors import MigrationError, UnknownNameError
+from migration_pipeline.errors import MigrationError
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -30,7 +30,7 @@ from migration_pipeline.sources.projects import (
     ProjectChoice,
     find_projects,
 )
-from migration_pipeline.targets.registry import target_names
+from migration_pipeline.targets.registry import check_targets, target_names
 
 TARGETS_VARIABLE = "MIGRATION_TARGETS"
 PROJECT_JOB = "migrate_project"
@@ -59,10 +59,9 @@ def checked_targets(targets: Sequence[str]) -> list[str]:
     """
     Raises:
         UnknownNameError: one is not registered.
+        OnlyKnownError: of one only the limits are known.
     """
-    for name in targets:
-        if name not in target_names():
-            raise UnknownNameError("target", name, target_names(), TARGETS_VARIABLE)
+    check_targets(targets)
     return list(targets)
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, SecretStr, create_model
+from pydantic import Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from migration_pipeline.archive.archive import Archive
@@ -183,9 +183,22 @@ def _with_default(info: FieldInfo, variable: str) -> Any:
     given = os.environ.get(variable, "").strip() if variable else ""
     default = "" if info.is_required() else info.get_default(call_default_factory=True)
     if given and not _has_password(given):
-        default = given
+        default = _typed(info, variable, given)
     description = ": ".join(part for part in (variable, info.description) if part)
     return Field(default=default, description=description)
+
+
+def _typed(info: FieldInfo, variable: str, given: str) -> Any:
+    """
+    Raises:
+        ConfigError: it is not of the field's type.
+    """
+    try:
+        return TypeAdapter(info.annotation).validate_python(given)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{variable} is {given!r}: {error.errors()[0]['msg']}", "Correct it, or unset it."
+        ) from error
 
 
 def _has_password(value: str) -> bool:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from migration_pipeline.errors import MissingExtraError, MissingSettingError, UnknownNameError
+from migration_pipeline.errors import (
+    MissingExtraError,
+    MissingSettingError,
+    OnlyKnownError,
+    UnknownNameError,
+)
 from migration_pipeline.targets.target import Capabilities, Target
 
 
@@ -86,11 +92,22 @@ def known_names() -> list[str]:
     return sorted({*_TARGETS, *_KNOWN})
 
 
+def check_targets(names: Iterable[str]) -> None:
+    """
+    Raises:
+        UnknownNameError: there is no such target.
+        OnlyKnownError: its limits are known, and it cannot be loaded into.
+    """
+    for name in names:
+        _entry(name)
+
+
 def config_class(name: str) -> type[TargetConfig]:
     """The settings model of a target; needs no SDK.
 
     Raises:
         UnknownNameError: there is no such target.
+        OnlyKnownError: its limits are known, and it cannot be loaded into.
     """
     found: type[TargetConfig] = _load(_entry(name).config)
     return found
@@ -107,7 +124,7 @@ def open_target(name: str, config: TargetConfig | None = None) -> Target:
     """The target, ready to be used; `config` None: from the environment. Connects to nothing yet.
 
     Raises:
-        UnknownNameError: there is no such target.
+        UnknownNameError, OnlyKnownError: there is no such target.
         MissingExtraError: its SDK is not installed.
         MissingSettingError: a setting is missing.
     """
@@ -119,6 +136,8 @@ def open_target(name: str, config: TargetConfig | None = None) -> Target:
 
 
 def _entry(name: str) -> _Entry:
+    if name in _KNOWN and name not in _TARGETS:
+        raise OnlyKnownError(name, _TARGETS)
     if name not in _TARGETS:
         raise UnknownNameError("target", name, _TARGETS, "MIGRATION_TARGETS")
     return _TARGETS[name]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
-import pytest
+from pydantic import SecretStr
 from syrupy.assertion import SnapshotAssertion
 
 from migration_pipeline import definitions
 from migration_pipeline.sources.registry import source_names
-from migration_pipeline.targets.registry import target_names
+from migration_pipeline.targets import registry
+from migration_pipeline.targets.registry import config_class, target_names
 
 
 def described(defs: dg.Definitions) -> dict[str, Any]:
@@ -62,9 +64,29 @@ def pools_of(job: dg.JobDefinition) -> set[str]:
     return {node.pool for node in nodes if isinstance(node, dg.OpDefinition) and node.pool}
 
 
-@pytest.mark.parametrize("targets", [[], ["mlflow"]], ids=["export only", "into mlflow"])
-def test_the_graph(targets: list[str], snapshot: SnapshotAssertion) -> None:
-    assert described(definitions.definitions(targets)) == snapshot
+_TARGET = re.compile(rf"(?<![a-zA-Z])({'|'.join(target_names())})(?![a-zA-Z])")
+
+
+def folded(value: Any) -> Any:
+    """Every target as `<target>`: what is said of one must hold for all."""
+    if isinstance(value, str):
+        return _TARGET.sub("<target>", value)
+    if isinstance(value, list):
+        return sorted({folded(item) for item in value})
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        of_all = found.setdefault(folded(key), folded(item))
+        assert of_all == folded(item), key
+    return found
+
+
+def test_the_graph(snapshot: SnapshotAssertion) -> None:
+    assert folded(described(definitions.definitions([]))) == snapshot(name="export only")
+    for target in target_names():
+        graph = described(definitions.definitions([target]))
+        assert folded(graph) == snapshot(name="into a target")
 
 
 def test_default_run_configs_are_valid_and_name_no_secret(snapshot: SnapshotAssertion) -> None:
@@ -73,7 +95,18 @@ def test_default_run_configs_are_valid_and_name_no_secret(snapshot: SnapshotAsse
     for job in jobs:
         if configs[job.name]:
             assert dg.validate_run_config(job, configs[job.name])
-    assert configs == snapshot
+    for config in filter(None, configs.values()):
+        given = config.get("resources", {})
+        for target in set(given) & set(target_names()):
+            assert given.pop(target)["config"].keys() == fields_of(target)
+    assert folded(configs) == snapshot
+
+
+def fields_of(target: str) -> set[str]:
+    """Of its resource: its settings, and of a secret the name of a variable in its place."""
+    fields = config_class(target).model_fields
+    secret = {n for n, f in fields.items() if SecretStr in (f.annotation, *get_args(f.annotation))}
+    return {f"{n}_variable" if n in secret else n for n in fields}
 
 
 def default_config_of(job: dg.JobDefinition) -> Any:
@@ -85,7 +118,8 @@ def default_config_of(job: dg.JobDefinition) -> Any:
 
 def test_definitions_load_without_any_vendor() -> None:
     """Opening the page must not need the packages of targets, nor pay for those of sources."""
-    vendors = ("mlflow", "neptune_query", "neptune", "wandb", "comet_ml", "matplotlib", "pandas")
+    vendors = ("neptune_query", "neptune", "wandb", "comet_ml", "matplotlib", "pandas")
+    vendors += tuple(e.module for e in registry._TARGETS.values() if e.module != "pyarrow")
     code = (
         "import sys, migration_pipeline.definitions\n"
         f"print([name for name in {vendors} if name in sys.modules])"

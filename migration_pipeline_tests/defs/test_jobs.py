@@ -11,7 +11,8 @@ import pytest
 
 from migration_pipeline import definitions
 from migration_pipeline.defs import jobs, liveness, partitions
-from migration_pipeline.errors import ConfigError, UnknownNameError
+from migration_pipeline.errors import ConfigError, OnlyKnownError, UnknownNameError
+from migration_pipeline.targets.registry import target_names
 from migration_pipeline_tests.defs.conftest import Execute
 from migration_pipeline_tests.defs.fakes import FakeSource, latest, records_of, refused
 
@@ -83,12 +84,22 @@ def test_an_unknown_target_fails_before_any_work(
 ) -> None:
     assert not migrate(targets=["mlfow"]).success
     assert source.read_runs == []
-    assert "there is no target 'mlfow'. Known: mlflow." in said[-1]
+    assert f"there is no target 'mlfow'. Known: {', '.join(target_names())}." in said[-1]
 
 
 def test_a_wrong_target_in_the_environment_is_named_when_the_definitions_are_made() -> None:
     with pytest.raises(UnknownNameError, match="MIGRATION_TARGETS: there is no target 'mlfow'"):
         jobs.migrate_project(["mlfow"])
+
+
+def test_a_tracker_that_can_only_be_planned_for_is_no_target() -> None:
+    with pytest.raises(OnlyKnownError) as raised:
+        jobs.migrate_project(["dummy", "comet"])
+    assert str(raised.value) == (
+        "MIGRATION_TARGETS: nothing can be loaded into 'comet' yet, only its limits are known. "
+        f"Targets are: {', '.join(target_names())}. To plan for comet, leave it out there and name "
+        "it in `targets` of the run config of the job `plan`."
+    )
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ def test_damaged_runs_are_named_and_counted_as_far_as_they_go(
 @pytest.mark.parametrize(
     ("config", "clause"),
     [
-        ({"targets": ["nowhere"]}, "there is no target 'nowhere'. Known: comet, mlflow."),
+        ({"targets": ["nowhere"]}, "there is no target 'nowhere'. Known: comet, dummy, "),
         ({"projects": ["ws/none"]}, "with the name 'ws/none'. Known: ws/alpha, ws/beta."),
     ],
 )
