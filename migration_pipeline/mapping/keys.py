@@ -13,16 +13,24 @@ Attribute = tuple[str, str]
 
 
 def key_names(attributes: Iterable[Attribute], can: Capabilities) -> dict[Attribute, str]:
-    """A run's parameters and float series → their names; other attributes have none.
+    """A run's parameters, float series and series that are held as such → their names.
 
-    A parameter and a series may have the same name: targets hold them apart.
+    A parameter and a series may have the same name: targets hold them apart, as they do series of
+    different types.
     """
     ordered = sorted(attributes)
     if can.verbatim:
         shown = PARAMETER_TYPES | {"float_series"}
         return {(path, kind): path for path, kind in ordered if kind in shown}
     keys = _names([a for a in ordered if a[1] in PARAMETER_TYPES], can)
-    return keys | _names([a for a in ordered if a[1] == "float_series"], can)
+    keys |= _names([a for a in ordered if a[1] == "float_series"], can)
+    for kind, how in (
+        ("string_series", can.string_series),
+        ("histogram_series", can.histogram_series),
+    ):
+        if how == "native":
+            keys |= _names([a for a in ordered if a[1] == kind], can)
+    return keys
 
 
 def renames(keys: Mapping[Attribute, str]) -> dict[str, str]:
@@ -32,7 +40,12 @@ def renames(keys: Mapping[Attribute, str]) -> dict[str, str]:
 
 def _names(attributes: list[Attribute], can: Capabilities) -> dict[Attribute, str]:
     rules = NameRules(
-        can.key_characters, can.key_max_length, path=can.key_is_path, first=can.key_first_character
+        can.key_characters,
+        can.key_max_length,
+        path=can.key_is_path,
+        folded=can.key_folded,
+        first=can.key_first_character,
+        reserved=can.key_reserved,
     )
     wanted: dict[str, Attribute] = {}
     for path, kind in attributes:

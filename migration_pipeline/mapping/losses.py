@@ -42,12 +42,15 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
     yield "without value", series.without_value
     if can.integer_steps:
         yield "step is not whole", series.rounded
+    if can.double_steps:
+        yield "step has too many digits", series.rounded
     if can.point_times == "required":
         yield WITHOUT_TIME, series.without_time
     if can.point_times == "dropped":
         yield "time", series.rows - series.without_time
     if can.earliest_time_ms is not None:
-        yield "time too early", series.early
+        late = can.latest_time_ms is not None
+        yield "time out of range" if late else "time too early", series.early
     if not can.nan:
         yield "NaN", series.not_a_number
     if not can.infinity:
@@ -66,4 +69,6 @@ WITHOUT_TIME = "without time"
 def _kept(can: Capabilities, reason: str, series: SeriesScan) -> str:
     if can.files == "no":
         return ""
+    if can.beside:
+        return can.beside
     return MIGRATION if reason == WITHOUT_TIME and series.timeless else POINTS

@@ -31,6 +31,7 @@ class NameRules:
         folded: names that differ in case, accents or Unicode composition only count as one, as
             some databases and file systems have it.
         first: allowed for the first character; empty: as the others.
+        reserved: names that none may have.
     """
 
     characters: str
@@ -40,6 +41,7 @@ class NameRules:
     folded: bool = True
     first: str = ""
     segment_bytes: int = 200
+    reserved: tuple[str, ...] = ()
 
 
 def assign_names(wanted: Mapping[str, str], rules: NameRules) -> dict[str, str]:
@@ -59,9 +61,10 @@ def assign_names(wanted: Mapping[str, str], rules: NameRules) -> dict[str, str]:
         if cleaned[keeper] and len(cleaned[keeper]) <= rules.max_length:
             names[keeper] = cleaned[keeper]
     directories = _directories(cleaned.values(), fold) if rules.tree else set()
-    for key in [k for k, name in names.items() if fold(name) in directories]:
+    reserved = {fold(name) for name in rules.reserved}
+    for key in [k for k, name in names.items() if fold(name) in directories | reserved]:
         del names[key]
-    taken = {fold(name) for name in names.values()} | directories
+    taken = {fold(name) for name in names.values()} | directories | reserved
     _name_the_rest(cleaned, names, taken, rules, fold)
     return names
 

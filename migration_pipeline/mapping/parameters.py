@@ -45,4 +45,5 @@ class ParameterMapper:
 
     @property
     def _kept(self) -> str:
-        return "" if self.capabilities.files == "no" else sidecar.PARAMETERS
+        can = self.capabilities
+        return "" if can.files == "no" else can.beside or sidecar.PARAMETERS

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from migration_pipeline.archive.digest import int64_column, mix
 from migration_pipeline.archive.schema import micros_from_steps
-from migration_pipeline.mapping.steps import Bools, Int64s, scale, step_text
+from migration_pipeline.mapping.steps import Bools, Int64s, as_held, scale, step_text
 from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.values import float_json
 
@@ -81,10 +81,14 @@ class Sent:
     times: Int64s
     values: npt.NDArray[np.float64]
     odd: Bools
+    by_step: bool = False
+    """The target tells points apart by their steps alone."""
 
     def hashes(self) -> UInt64s:
-        """64 bits of each triple."""
+        """64 bits of what the target tells points apart by."""
         h = mix(self.steps.view(np.uint64) * np.uint64(3))
+        if self.by_step:
+            return h
         h ^= self.times.view(np.uint64)
         h = mix(h)
         h ^= _bits(self.values)
@@ -119,6 +123,9 @@ class PointMapper:
         if can.integer_steps:
             whole, rounded = scale(points.micros, self.multiplier)
             odd = odd | rounded
+        elif can.double_steps:
+            whole = as_held(points.micros)
+            odd = odd | (whole != points.micros)
         times = points.times
         if points.no_time.any():
             times = np.where(points.no_time, self.time_for_none, times)
@@ -134,7 +141,7 @@ class PointMapper:
         if not can.negative_zero and (zero := negative_zeros(values)).any():
             values = np.where(zero, 0.0, values)
             odd = odd | zero
-        return Sent(whole, times, values, odd)
+        return Sent(whole, times, values, odd, can.one_point_per_step)
 
     @property
     def time_for_none(self) -> int:
@@ -142,10 +149,14 @@ class PointMapper:
         return max(self.start, self.capabilities.earliest_time_ms or self.start)
 
     def early(self, points: Points) -> Bools:
-        limit = self.capabilities.earliest_time_ms
-        if limit is None:
-            return np.zeros(len(points), dtype=bool)
-        return (points.times < limit) & ~points.no_time
+        """Those whose times are out of the target's range."""
+        first, last = self.capabilities.earliest_time_ms, self.capabilities.latest_time_ms
+        out = np.zeros(len(points), dtype=bool)
+        if first is not None:
+            out |= points.times < first
+        if last is not None:
+            out |= points.times > last
+        return out & ~points.no_time
 
 
 def negative_zeros(values: npt.NDArray[np.float64]) -> Bools:

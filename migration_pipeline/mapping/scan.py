@@ -219,6 +219,9 @@ def _look(scan: RunScan, path: str, points: Points) -> None:
         steps.check_fits(str(scan.key), path, (low, high), multiplier)
         whole, rounded = steps.scale(whole, multiplier)
         series.rounded += int(rounded.sum())
+    elif can.double_steps:
+        whole = steps.as_held(whole)
+        series.rounded += int((whole != points.micros).sum())
     first = int(whole[0])
     grows = series.last_step is None or first > series.last_step
     series.ordered &= bool(grows and (np.diff(whole) > 0).all())
@@ -228,7 +231,8 @@ def _look(scan: RunScan, path: str, points: Points) -> None:
 def _look_again(scan: RunScan) -> None:
     """Finds triples that occur more than once, and steps that meet, in disordered series."""
     disordered = {path for path, s in scan.series.items() if not s.ordered}
-    rounded = {path for path in disordered if scan.series[path].rounded}
+    whole = scan.capabilities.integer_steps
+    rounded = {path for path in disordered if scan.series[path].rounded and whole}
     if not disordered or (scan.capabilities.repeated_points and not rounded):
         return
     held: dict[str, list[npt.NDArray[np.int64]]] = {path: [] for path in rounded}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from migration_pipeline.archive.schema import MICROS
+from migration_pipeline.archive.schema import MICROS, float_to_micros
 from migration_pipeline.errors import ConfigError, StepsMeetError, StepTooLargeError
 
 Int64s = npt.NDArray[np.int64]
@@ -62,6 +62,27 @@ def unscale(steps: Int64s, multiplier: int) -> Int64s:
     whole, rest = np.divmod(steps, multiplier)
     micros: Int64s = whole * MICROS + rest * MICROS // multiplier
     return micros
+
+
+def as_doubles(micros: Int64s) -> npt.NDArray[np.float64]:
+    """Millionths → the nearest double of the step; `schema.float_to_micros` is the way back.
+
+    Steps of up to 9e15 millionths come back exactly.
+    """
+    if _exact(micros):
+        return micros / MICROS
+    whole, rest = np.divmod(micros, MICROS)
+    doubles: npt.NDArray[np.float64] = whole + rest / MICROS
+    return np.where(np.abs(micros) <= 2**53, micros / MICROS, doubles)
+
+
+def as_held(micros: Int64s) -> Int64s:
+    """Millionths as they come back from doubles."""
+    return micros if _exact(micros) else float_to_micros(as_doubles(micros))
+
+
+def _exact(micros: Int64s) -> bool:
+    return not len(micros) or -(2**53) <= int(micros.min()) <= int(micros.max()) <= 2**53
 
 
 def fits(micros: int, multiplier: int) -> bool:

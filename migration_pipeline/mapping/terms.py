@@ -45,8 +45,17 @@ class Capabilities(BaseModel):
     """The same for the first character; empty: as the others."""
     key_is_path: bool = True
     """Whether a name must be a normalised path (no `//`, `.`, `..`, leading or trailing `/`)."""
+    key_folded: bool = True
+    """Names that differ only in case or accents are told apart with a digest, for back ends whose
+    databases compare so."""
+    key_reserved: tuple[str, ...] = ()
+    """Names that mean something else there."""
     integer_steps: bool
     """Float series take whole steps only."""
+    double_steps: bool = False
+    """Decimal steps are doubles: what a double does not hold exactly is kept beside."""
+    one_point_per_step: bool = False
+    """A series has one point a step; further ones are kept beside."""
     monotonic_steps: bool = False
     repeated_points: bool
     """Whether two equal points (step, time, value) of one series are kept as two."""
@@ -57,6 +66,8 @@ class Capabilities(BaseModel):
     point_times: Literal["optional", "required", "dropped"]
     earliest_time_ms: int | None = None
     """Points before this time (ms since 1970) are refused; None: no limit."""
+    latest_time_ms: int | None = None
+    """The same for points after it."""
     parameter_max_length: int | None = None
     """Characters of a parameter's value; longer ones are kept in full beside it."""
     parameter_nul: bool = True
@@ -81,6 +92,8 @@ class Capabilities(BaseModel):
     file_characters: str = r"\w .=,-"
     """The allowed characters in the path of a file, beside `/`."""
     file_path_max_length: int = 700
+    beside: str = ""
+    """Where what it cannot hold is kept; empty: in files beside the run (`sidecar`)."""
     parallel_runs: int = 4
     """How many runs may be loaded at the same time; more gives nothing or is refused."""
     assumed: tuple[str, ...] = ()
