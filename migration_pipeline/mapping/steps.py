@@ -19,6 +19,8 @@ Bools = npt.NDArray[np.bool_]
 MAX_MULTIPLIER = 10**12
 """Above it the arithmetic on fractions would leave int64; no archive needs more than 10**6."""
 _INT64 = np.iinfo(np.int64)
+_EXACT = 8 * 10**15
+"""Millionths; below, doubles of steps lie less than a millionth apart (2**33 steps)."""
 
 
 def multiplier_for(decimals: int) -> int:
@@ -67,7 +69,7 @@ def unscale(steps: Int64s, multiplier: int) -> Int64s:
 def as_doubles(micros: Int64s) -> npt.NDArray[np.float64]:
     """Millionths → the nearest double of the step; `schema.float_to_micros` is the way back.
 
-    Steps of up to 9e15 millionths come back exactly.
+    Steps of up to `_EXACT` millionths come back exactly.
     """
     if _exact(micros):
         return micros / MICROS
@@ -82,7 +84,7 @@ def as_held(micros: Int64s) -> Int64s:
 
 
 def _exact(micros: Int64s) -> bool:
-    return not len(micros) or -(2**53) <= int(micros.min()) <= int(micros.max()) <= 2**53
+    return not len(micros) or -_EXACT <= int(micros.min()) <= int(micros.max()) <= _EXACT
 
 
 def fits(micros: int, multiplier: int) -> bool:
