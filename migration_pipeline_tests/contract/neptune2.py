@@ -11,7 +11,7 @@ import json
 import zipfile
 
 from migration_pipeline.archive.manifest import KINDS
-from migration_pipeline_tests.contract.datasets import (
+from migration_pipeline_tests.contract.making import (
     START,
     DataSet,
     Row,

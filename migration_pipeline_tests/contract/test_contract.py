@@ -12,14 +12,13 @@ import pytest
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
 from migration_pipeline.targets.target import Target
-from migration_pipeline_tests.contract.backends import BACKENDS
-from migration_pipeline_tests.contract.datasets import DATASETS, DataSet, build
-from migration_pipeline_tests.contract.neptune2 import NEPTUNE2_DATASETS
+from migration_pipeline_tests.contract.backends import BACKENDS, Backend
+from migration_pipeline_tests.contract.datasets import ALL_DATASETS, DataSet, build
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    return BACKENDS[request.param].make(tmp_path / "store")
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return BACKENDS[request.param]
 
 
 def load_all(target: Target, archive: Archive) -> list[LoadResult]:
@@ -41,21 +40,20 @@ def complaints(results: list[LoadResult]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("dataset", [*DATASETS, *NEPTUNE2_DATASETS], ids=lambda d: d.name)
-def test_carries(target: Target, dataset: DataSet, tmp_path: Path) -> None:
-    archive = build(tmp_path, dataset)
+@pytest.mark.parametrize("dataset", ALL_DATASETS, ids=lambda d: d.name)
+def test_carries(backend: Backend, dataset: DataSet, tmp_path: Path) -> None:
+    target, archive = backend.make(tmp_path / "store"), build(tmp_path, dataset)
     results = load_all(target, archive)
     assert complaints(results) == []
     loaded = [run for result in results for run in result.runs]
     assert len(loaded) == len(dataset.runs)
     assert all(run.report and run.verdict for run in loaded)
-    rows = sum(run.verdict.rows for run in loaded if run.verdict)
-    assert rows == sum(
-        archive_run.manifest.rows
+    rows = {run.key: run.verdict.rows for run in loaded if run.verdict}
+    assert rows == {
+        key: run.sums().rows
         for project in archive.projects()
-        for archive_run in archive.runs(project).values()
-        if archive_run.manifest
-    )
+        for key, run in archive.runs(project).items()
+    }
     for project in archive.projects():
         plan = plan_load(target, archive, project)
         assert (plan.due, plan.unverified, plan.duplicates, plan.foreign) == ([], [], {}, [])
