@@ -37,16 +37,19 @@ class Watched:
         self.batches: list[int] = []
         """Points of each request that has some."""
         self.parameters = 0
-        client = target._to.client
-        send = client.log_batch
+        client, metrics = target._to.client, target._to.metrics
+        log, send = client.log_batch, metrics.send
 
-        def log_batch(run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
-            if metrics:
-                self.batches.append(len(metrics))
+        def log_batch(run_id: str, params: Any) -> None:
             self.parameters += len(params)
-            send(run_id, metrics=metrics, params=params, tags=tags)
+            log(run_id, params=params)
+
+        def send_points(run_id: str, pieces: Any) -> None:
+            self.batches.append(sum(len(piece) for piece in pieces))
+            send(run_id, pieces)
 
         monkeypatch.setattr(client, "log_batch", log_batch)
+        monkeypatch.setattr(metrics, "send", send_points)
 
 
 @pytest.fixture

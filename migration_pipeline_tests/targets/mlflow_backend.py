@@ -44,13 +44,24 @@ class _Watched:
 
 
 def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
+    """Calls to MLflow's client, and statements to its tables."""
     assert isinstance(target, MlflowTarget)
-    client, entities = target._to._opened
-    target._to.__dict__["_opened"] = (_Watched(client, before, after), entities)
+    put_before(target, lambda calls: _Watched(calls, before, after))
+
+
+def put_before(target: MlflowTarget, around: Callable[[Any], Any]) -> None:
+    """Puts something of ours before all that a target talks to."""
+    to = target._to
+    client, entities = to._opened
+    metrics, tables = around(to.metrics), to.tables
+    to.__dict__["metrics"] = metrics
+    to.__dict__["tables"] = metrics if tables else None
+    to.__dict__["_opened"] = (around(client), entities)
 
 
 def whole(folder: Path) -> Any:
-    """Every run that is not in the trash: name, status, times, points, parameters, tags."""
+    """Every run that is not in the trash: name, status, times, points, parameters, tags;
+    datasets, models."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
@@ -72,4 +83,22 @@ def whole(folder: Path) -> Any:
             ),
             "parameters": rows(f"SELECT r.name, key, value FROM params p {active}"),
             "tags": [(run, key, names.get(value, value)) for run, key, value in tags],
+            "datasets": rows(
+                "SELECT r.name, d.name, d.digest, d.dataset_profile FROM inputs i JOIN datasets d"
+                " ON d.dataset_uuid = i.source_id JOIN runs r ON r.run_uuid = i.destination_id"
+                " WHERE r.lifecycle_stage = 'active'"
+            ),
+            "models": [
+                (name, key, names.get(value, value))
+                for name, key, value in rows(
+                    "SELECT name, key, value FROM registered_model_tags UNION ALL"
+                    " SELECT t.name, t.key, t.value FROM model_version_tags t"
+                    " JOIN model_versions v USING (name, version)"
+                    " WHERE v.current_stage <> 'Deleted_Internal'"
+                )
+            ],
+            "stages": rows(
+                "SELECT a.name, a.alias, t.value FROM registered_model_aliases a"
+                " JOIN model_version_tags t USING (name, version) WHERE t.key = 'neptune.version'"
+            ),
         }

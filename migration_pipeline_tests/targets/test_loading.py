@@ -367,15 +367,17 @@ def test_an_interrupted_load_ends_within_its_runs(
         write(archive, f"run {i}", *((str(s), START + s, 1.0) for s in range(2500)))
     plan = plan_load(target, archive, PROJECT)
     sent: list[int] = []
-    log_batch = target._to.client.log_batch
+    metrics = target._to.metrics
+    send = metrics.send
 
-    def slow(*arguments: Any, **options: Any) -> None:
-        log_batch(*arguments, **options)
-        sent.append(len(options.get("metrics", ())))
+    def slow(run_id: str, pieces: Any) -> None:
+        send(run_id, pieces)
+        sent.append(sum(len(piece) for piece in pieces))
         if sum(sent) == 1000:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    monkeypatch.setattr(target._to.client, "log_batch", slow)
+    monkeypatch.setattr(metrics, "batch", 1000)
+    monkeypatch.setattr(metrics, "send", slow)
     with pytest.raises(KeyboardInterrupt):
         load_runs(target, archive, plan.mapping, plan.due)
     assert sum(sent) < 2500

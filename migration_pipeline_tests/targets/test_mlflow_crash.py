@@ -35,6 +35,7 @@ from migration_pipeline_tests.contract.datasets import (
     curve,
     param,
 )
+from migration_pipeline_tests.targets.mlflow_backend import watch
 from migration_pipeline_tests.targets.stores import sqlite_target, sqlite_uri
 
 DATA = DataSet(
@@ -60,33 +61,25 @@ INTERRUPTED = 130
 
 
 class Counting:
-    """Stands before MLflow's client and counts calls; at the given one it calls `at_end`."""
+    """Counts calls to MLflow's client and to its tables; at the given one it calls `at_end`."""
 
-    def __init__(self, client: Any, at: int, after: bool, at_end: Callable[[], None]) -> None:
-        self._client, self._at, self._after, self._at_end = client, at, after, at_end
+    def __init__(self, at: int, after: bool, at_end: Callable[[], None]) -> None:
+        self._at, self._after, self._at_end = at, after, at_end
         self.calls = 0
 
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-        if not callable(call):
-            return call
+    def before(self, _: str) -> None:
+        self.calls += 1
+        if self.calls == self._at and not self._after:
+            self._at_end()
 
-        def counted(*arguments: Any, **options: Any) -> Any:
-            self.calls += 1
-            if self.calls == self._at and not self._after:
-                self._at_end()
-            result = call(*arguments, **options)
-            if self.calls == self._at:
-                self._at_end()
-            return result
-
-        return counted
+    def after(self, _: str) -> None:
+        if self.calls == self._at:
+            self._at_end()
 
 
 def intercept(target: MlflowTarget, at: int, after: bool, at_end: Callable[[], None]) -> Counting:
-    client, entities = target._to._opened
-    counting = Counting(client, at, after, at_end)
-    target._to.__dict__["_opened"] = (counting, entities)
+    counting = Counting(at, after, at_end)
+    watch(target, counting.before, counting.after)
     return counting
 
 

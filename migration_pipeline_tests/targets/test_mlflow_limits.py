@@ -16,7 +16,7 @@ from mlflow.utils.uri import validate_path_is_safe
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.targets.mlflow import capabilities
 from migration_pipeline.targets.mlflow.capabilities import CAPABILITIES
-from migration_pipeline.targets.mlflow.client import artifact_folder
+from migration_pipeline.targets.mlflow.naming import artifact_folder
 
 HOSTILE = st.sets(
     st.one_of(st.text(max_size=20), st.text(alphabet="a./#%2eE:\\ -\0\n", max_size=10)), max_size=8

@@ -63,3 +63,27 @@ HISTORY_PAGE = 25_000
 SEARCH_PAGE = 500
 """Runs of a listing: the answer holds all their parameters, so it is far below the server's 50,000.
 """
+
+TESTED_SCHEMAS = {"dc11669786a5": "3.17"}
+"""Versions of a database's tables (alembic_version) that points are written into by SQL → the
+MLflow that makes them. Into any other they go through MLflow's client."""
+TABLE_BATCH = 20_000
+"""Points of one transaction: others who want to write wait some 0.2 s."""
+IN_A_DATABASE = {
+    "points_per_request": TABLE_BATCH,
+    "measured": Rate(
+        what="points",
+        count=50_000,
+        seconds=1,
+        says="measurement: MLflow 3.17's tables in SQLite on 2 cores, without read-back",
+    ),
+}
+"""What is different where the tracking address is a database."""
+DATASET_NAME_MAX_LENGTH, DATASET_DIGEST_MAX_LENGTH = 500, 36
+"""mlflow/utils/validation.py MAX_DATASET_NAME_SIZE, MAX_DATASET_DIGEST_SIZE"""
+DATASETS_PER_REQUEST = 100
+"""Far below MAX_DATASETS_PER_BATCH, 1,000."""
+MODEL_NAME_MAX_LENGTH = 256
+"""model_registry/dbmodels/models.py: the column"""
+MODEL_TEXT_MAX_LENGTH = 5000
+"""The same: description, values of tags."""

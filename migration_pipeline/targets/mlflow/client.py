@@ -1,13 +1,13 @@
 """MLflow as a target: finds, loads, reads back and marks runs.
 
 A run is found by the tag `neptune.run_key` among the experiments of its project. Its state is the
-tag `neptune.load_state`, which becomes `complete` as the very last write; a run that was begun and
-not finished is deleted (MLflow keeps it in its trash) and sent anew.
+tag `neptune.load_state`, which becomes `complete` as the very last write. What a run is loaded from
+stands in its tags from the beginning: a run that was begun and not finished is gone on with when
+that is the same still, and otherwise deleted (MLflow keeps it in its trash) and sent anew.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -17,37 +17,40 @@ from typing import Any
 import pyarrow as pa
 
 from migration_pipeline import __version__
-from migration_pipeline.archive import layout
-from migration_pipeline.archive.archive import KIND_PLURALS, RunKey
+from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping.facts import parse_tags
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping, RunFacts
 from migration_pipeline.mapping.values import shown, tags_text, to_text, without_nul
-from migration_pipeline.targets.mlflow.capabilities import (
-    CAPABILITIES,
-    EXPERIMENT_NAME_MAX_LENGTH,
-    RUN_NAME_MAX_LENGTH,
-    SEARCH_PAGE,
-)
+from migration_pipeline.targets.mlflow.capabilities import CAPABILITIES, IN_A_DATABASE
 from migration_pipeline.targets.mlflow.config import MlflowConfig
 from migration_pipeline.targets.mlflow.connection import Connection
-from migration_pipeline.targets.mlflow.read_back import read_back
-from migration_pipeline.targets.mlflow.sending import Sender, plan_names, scratch
-from migration_pipeline.targets.target import (
-    Kin,
-    LoadReport,
-    LoadState,
-    Meter,
-    TargetRun,
+from migration_pipeline.targets.mlflow.finding import (
+    COMPLETE,
+    DAMAGED,
+    GRADE,
+    LOAD_STATE,
+    MAPPING_VERSION,
+    RUN_KEY,
+    VERIFIED,
+    Finder,
+    found_run,
 )
+from migration_pipeline.targets.mlflow.metrics import FoundRun
+from migration_pipeline.targets.mlflow.models import Registry
+from migration_pipeline.targets.mlflow.naming import (
+    artifact_folder,
+    experiment_name,
+    identity,
+    run_name,
+)
+from migration_pipeline.targets.mlflow.read_back import read_back
+from migration_pipeline.targets.mlflow.resume import ContradictionError, Held, held_of
+from migration_pipeline.targets.mlflow.sending import Sender, plan_names, scratch
+from migration_pipeline.targets.target import Kin, LoadReport, Meter, TargetRun
 
-MAPPING_VERSION = "1"
-"""Raised when runs that were loaded before should be loaded again."""
-RUN_KEY, LOAD_STATE, VERIFIED = "neptune.run_key", "neptune.load_state", "neptune.verified"
 PARENT = "mlflow.parentRunId"
-GRADE, _DAMAGED = "neptune.grade", "damaged"
-_COMPLETE = "complete"
 
 
 class MlflowTarget:
@@ -57,15 +60,16 @@ class MlflowTarget:
 
     def __init__(self, config: MlflowConfig) -> None:
         self._to = Connection(config)
+        self._finder = Finder(self._to)
+        self._registry = Registry(self._to)
         self._experiments: dict[str, str] = {}
-        self._of_project: dict[tuple[str, str], list[str]] = {}
         self._ids: dict[tuple[str, RunKey], str] = {}
         self._lock = threading.Lock()
         # SQLite has one writer at a time; further ones only wait for it and may give up.
-        parallel = 1 if self._to.one_writer else CAPABILITIES.parallel_runs
-        self.capabilities: Capabilities = CAPABILITIES.model_copy(
-            update={"parallel_runs": parallel}
-        )
+        different: dict[str, Any] = {"parallel_runs": 1} if self._to.one_writer else {}
+        if not self._to.over_http:
+            different |= IN_A_DATABASE
+        self.capabilities: Capabilities = CAPABILITIES.model_copy(update=different)
 
     @property
     def address(self) -> str:
@@ -80,68 +84,95 @@ class MlflowTarget:
         return self._to.has_tables()
 
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
-        found: dict[RunKey, list[Any]] = {}
-        self._of_project.pop((mapping.name_prefix, project), None)
-        for run in self._search(project, mapping, ""):
-            tags = run.data.tags
-            if tags.get("neptune.project") == project and "neptune.run_id" in tags:
-                kind = tags.get("neptune.kind", "run")
-                found.setdefault(RunKey(project, tags["neptune.run_id"], kind), []).append(run)
-        return {key: self._target_run(runs) for key, runs in found.items()}
+        found = self._finder.all(project, mapping)
+        return {key: self._finder.target_run(runs) for key, runs in found.items()}
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
-        return self._target_run(self._find(key, mapping))
+        return self._finder.target_run(self._find(key, mapping))
 
     def load(
         self, scan: RunScan, mapping: ProjectMapping, kin: Kin, meter: Meter | None = None
     ) -> LoadReport:
+        try:
+            return self._load(scan, mapping, kin, meter, begun=self._begun(scan, mapping, kin))
+        except ContradictionError:
+            self.discard(scan.key, mapping)
+            return self._load(scan, mapping, kin, meter, begun=None)
+
+    def _begun(self, scan: RunScan, mapping: ProjectMapping, kin: Kin) -> FoundRun | None:
+        """The unfinished run to go on with; all others of this identity are deleted.
+
+        Raises:
+            TargetRefusedError, TargetUnavailableError
+        """
+        wanted = self._first_tags(scan, mapping, kin)
+        wanted.pop(PARENT, None)
+        begun: FoundRun | None = None
+        self._finder.forget(scan.key.project, mapping)
+        for run in self._find(scan.key, mapping):
+            same = all(run.tags.get(name) == value for name, value in wanted.items())
+            # What of a damaged run could be read may be another part of it now.
+            if begun is None and same and not scan.run.damage and GRADE not in run.tags:
+                begun = run
+            else:
+                self._delete(scan.key, run.id)
+        return begun
+
+    def _load(
+        self,
+        scan: RunScan,
+        mapping: ProjectMapping,
+        kin: Kin,
+        meter: Meter | None,
+        begun: FoundRun | None,
+    ) -> LoadReport:
         key = scan.key
         names = plan_names(scan)
-        self.discard(key, mapping)
+        if begun is None:
+            run, held = self._create(scan, mapping, kin), Held()
+        else:
+            run = begun
+            with self._to.calls("reading what is there of a run"):
+                held = held_of(self._to, run.id)
+                if kin.parent and run.tags.get(PARENT) != kin.parent:
+                    self._to.client.set_tag(run.id, PARENT, kin.parent)
+        with scratch() as directory:
+            sender = Sender(self._to, scan, names, run.id, run.artifacts, directory, meter, held)
+            report = sender.send()
+        self._registry.register(key, scan.facts, mapping, run.id, run.artifacts, sender.said)
+        self._finish(scan, mapping, run.id)
+        self._ids[mapping.name_prefix, key] = run.id
+        for child in kin.children:
+            with self._to.calls("naming the parent of a fork"):
+                self._to.client.set_tag(child, PARENT, run.id)
+        report.url = self._finder.url(run.experiment, run.id)
+        report.id = run.id
+        return report
+
+    def _create(self, scan: RunScan, mapping: ProjectMapping, kin: Kin) -> FoundRun:
+        key = scan.key
         experiment = self._experiment(experiment_name(key, scan.facts, mapping))
-        self._of_project.pop((mapping.name_prefix, key.project), None)
+        self._finder.forget(key.project, mapping)
         with self._to.calls("creating a run"):
             run = self._to.client.create_run(
                 experiment,
                 # A falsy time would be replaced by the present one.
                 start_time=max(scan.facts.start or 1, 1),
-                tags=self._first_tags(scan, kin),
-                run_name=_within(without_nul(key.run), RUN_NAME_MAX_LENGTH),
+                tags=self._first_tags(scan, mapping, kin),
+                run_name=run_name(key.run),
             )
-        run_id = run.info.run_id
-        with scratch() as directory:
-            sender = Sender(self._to, scan, names, run_id, directory, meter)
-            report = sender.send()
-        self._finish(scan, mapping, run_id)
-        self._ids[mapping.name_prefix, key] = run_id
-        for child in kin.children:
-            with self._to.calls("naming the parent of a fork"):
-                self._to.client.set_tag(child, PARENT, run_id)
-        report.url = self._url(run.info)
-        report.id = run_id
-        return report
+        return found_run(run)
 
     def _finish(self, scan: RunScan, mapping: ProjectMapping, run_id: str) -> None:
-        facts, content = scan.facts, scan.content
-        tags = {
-            "neptune.digest": content.digest,
-            "neptune.fingerprint": content.fingerprint,
-            "neptune.step_decimals": str(content.step_decimals),
-            "neptune.step_multiplier": str(mapping.step_multiplier),
-            "neptune.mapping_version": MAPPING_VERSION,
-            "neptune.loaded_by": f"migration_pipeline {__version__}",
-        }
-        client, tag = self._to.client, self._to.entities.RunTag
+        facts, client = scan.facts, self._to.client
         with self._to.calls("finishing a run"):
-            client.log_batch(run_id, tags=[tag(k, v) for k, v in tags.items()])
             end = max(facts.end or facts.start or 1, 1)
             client.set_terminated(run_id, "FAILED" if facts.failed else "FINISHED", end)
             for other in self._find(scan.key, mapping):
                 # A retried request may have created the run twice.
-                unfinished = other.data.tags.get(LOAD_STATE) != _COMPLETE
-                if other.info.run_id != run_id and unfinished:
-                    client.delete_run(other.info.run_id)
-            client.set_tag(run_id, LOAD_STATE, _COMPLETE)
+                if other.id != run_id and other.tags.get(LOAD_STATE) != COMPLETE:
+                    self._delete(scan.key, other.id)
+            client.set_tag(run_id, LOAD_STATE, COMPLETE)
 
     def read_back(
         self,
@@ -177,7 +208,7 @@ class MlflowTarget:
             held,
             start=max(facts.start or 1, 1),
             end=max(facts.end or facts.start or 1, 1),
-            name=_within(without_nul(facts.name), RUN_NAME_MAX_LENGTH),
+            name=run_name(facts.name),
         )
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
@@ -187,106 +218,38 @@ class MlflowTarget:
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         """Deletes every run of this identity; MLflow keeps them in its trash until `mlflow gc`."""
-        self._of_project.pop((mapping.name_prefix, key.project), None)
-        self._ids.pop((mapping.name_prefix, key), None)
+        self._finder.forget(key.project, mapping)
         for run in self._find(key, mapping):
-            with self._to.calls("deleting a run"):
-                self._to.client.delete_run(run.info.run_id)
+            self._delete(key, run.id)
+        self._ids.pop((mapping.name_prefix, key), None)
+
+    def _delete(self, key: RunKey, run_id: str) -> None:
+        """The run last: while it is there, what hangs on it can be found."""
+        with self._to.calls("deleting a run"):
+            self._registry.discard(key, run_id)
+            self._to.client.delete_run(run_id)
 
     # --- finding ----------------------------------------------------------------------------
 
     def _one(self, key: RunKey, mapping: ProjectMapping) -> Any:
         """The run that counts, as it is now; found once, then asked for by its id."""
-        if run_id := self._ids.get((mapping.name_prefix, key)):
-            with self._to.calls("reading a run"):
-                run = self._to.client.get_run(run_id)
-            if run.info.lifecycle_stage == "active":
-                return run
-        found = self._find(key, mapping)
-        if not found:
-            raise TargetRefusedError(
-                f"run {key} is not at {self.address}", "Load it first, then verify it."
-            )
-        return found[0]
+        for _ in range(2):
+            if run_id := self._ids.get((mapping.name_prefix, key)):
+                with self._to.calls("reading a run"):
+                    run = self._to.client.get_run(run_id)
+                if run.info.lifecycle_stage == "active":
+                    return run
+            if not self._find(key, mapping):
+                break
+        raise TargetRefusedError(
+            f"run {key} is not at {self.address}", "Load it first, then verify it."
+        )
 
-    def _find(self, key: RunKey, mapping: ProjectMapping) -> list[Any]:
-        """All runs of this identity, the complete ones first, then the oldest."""
-        found = [
-            run
-            for run in self._search(
-                key.project, mapping, f"tags.`{RUN_KEY}` LIKE '{_pattern(identity(key))}'"
-            )
-            if run.data.tags.get(RUN_KEY) == identity(key)
-            and run.data.tags.get("neptune.kind", "run") == key.kind
-        ]
-        found.sort(key=_first_counts)
+    def _find(self, key: RunKey, mapping: ProjectMapping) -> list[FoundRun]:
+        found = self._finder.one(key, mapping)
         if found:
-            self._ids[mapping.name_prefix, key] = found[0].info.run_id
+            self._ids[mapping.name_prefix, key] = found[0].id
         return found
-
-    def _search(self, project: str, mapping: ProjectMapping, filter_string: str) -> Iterator[Any]:
-        experiments = self._experiments_of(project, mapping)
-        token = None
-        while experiments:
-            with self._to.calls("searching runs"):
-                page = self._to.client.search_runs(
-                    experiments, filter_string, max_results=SEARCH_PAGE, page_token=token
-                )
-            yield from page
-            if not (token := page.token):
-                return
-
-    def _experiments_of(self, project: str, mapping: ProjectMapping) -> list[str]:
-        """Ids of the experiments of a project; asked for once until one is made, or all of the
-        project is listed."""
-        name = project_name(project, mapping)
-        known = self._of_project.get((mapping.name_prefix, project))
-        if known is not None:
-            return known
-        found, token = [], None
-        while True:
-            with self._to.calls("searching experiments"):
-                page = self._to.client.search_experiments(
-                    filter_string=f"name LIKE '{_pattern(name[:200])}%'", page_token=token
-                )
-            found += [
-                e.experiment_id
-                for e in page
-                if e.name == name
-                or e.name.startswith(f"{name}/")
-                or e.tags.get("neptune.project") == project
-            ]
-            if not (token := page.token):
-                self._of_project[mapping.name_prefix, project] = found
-                return found
-
-    def _target_run(self, runs: list[Any]) -> TargetRun:
-        if not runs:
-            return TargetRun(LoadState.ABSENT)
-        runs = sorted(runs, key=_first_counts)
-        tags = runs[0].data.tags
-        complete = (
-            tags.get(LOAD_STATE) == _COMPLETE
-            and tags.get("neptune.mapping_version") == MAPPING_VERSION
-        )
-        return TargetRun(
-            LoadState.COMPLETE if complete else LoadState.PARTIAL,
-            digest=tags.get("neptune.digest", ""),
-            fingerprint=tags.get("neptune.fingerprint", ""),
-            step_decimals=int(tags.get("neptune.step_decimals", 0)),
-            step_multiplier=int(tags.get("neptune.step_multiplier", 1)),
-            damaged=tags.get(GRADE) == _DAMAGED,
-            verified=tags.get(VERIFIED) == "true",
-            ids=tuple(run.info.run_id for run in runs),
-            parent=tags.get("neptune.fork.parent", ""),
-            sys_id=tags.get("neptune.sys_id", ""),
-            url=self._url(runs[0].info),
-        )
-
-    def _url(self, info: Any) -> str:
-        if not self._to.over_http:
-            return ""
-        return f"{self.address}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
 
     # --- creating ---------------------------------------------------------------------------
 
@@ -317,12 +280,18 @@ class MlflowTarget:
                 )
             return str(found.experiment_id)
 
-    def _first_tags(self, scan: RunScan, kin: Kin) -> dict[str, str]:
+    def _first_tags(self, scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:
         key, limit = scan.key, self.capabilities.tag_max_length
-        facts = shown(scan.facts, limit)
+        facts, content = shown(scan.facts, limit), scan.content
         tags = {
             RUN_KEY: identity(key),
             LOAD_STATE: "loading",
+            "neptune.digest": content.digest,
+            "neptune.fingerprint": content.fingerprint,
+            "neptune.step_decimals": str(content.step_decimals),
+            "neptune.step_multiplier": str(mapping.step_multiplier),
+            "neptune.mapping_version": MAPPING_VERSION,
+            "neptune.loaded_by": f"migration_pipeline {__version__}",
             "neptune.project": key.project,
             "neptune.run_id": key.run,
             "neptune.kind": key.kind,
@@ -335,7 +304,7 @@ class MlflowTarget:
                 "" if facts.fork_step is None else to_text("float", facts.fork_step)
             ),
             PARENT: kin.parent,
-            GRADE: _DAMAGED if scan.run.damage else "",
+            GRADE: DAMAGED if scan.run.damage else "",
             "mlflow.note.content": facts.description,
             "mlflow.user": facts.owner,
         }
@@ -344,51 +313,3 @@ class MlflowTarget:
 
 def _list(tags: Collection[str], limit: int | None) -> str:
     return tags_text(list(tags), limit) if tags else ""
-
-
-def project_name(project: str, mapping: ProjectMapping) -> str:
-    """How the names of all experiments of a project begin."""
-    return f"{mapping.name_prefix}/{project}" if mapping.name_prefix else project
-
-
-def experiment_name(key: RunKey, facts: RunFacts, mapping: ProjectMapping) -> str:
-    """`<prefix>/<project>/<sys/name>`, as neptune-exporter names it; without a name the project.
-
-    Models, model versions and a project's metadata are runs of their own, in an experiment a kind.
-    """
-    name = project_name(key.project, mapping)
-    group = facts.experiment if key.kind == "run" else KIND_PLURALS[key.kind]
-    if group:
-        name = f"{name}/{without_nul(group)}"
-    return _within(name, EXPERIMENT_NAME_MAX_LENGTH)
-
-
-def identity(key: RunKey) -> str:
-    """The value of `neptune.run_key`: `workspace/project|run id`, or `…|%model|id`.
-
-    `neptune.kind` tells a run from a model if its id should begin with that.
-    """
-    mark = "" if key.kind == "run" else f"%{key.kind}|"
-    text = without_nul(f"{key.project}|{mark}{key.run}")
-    return _within(text, CAPABILITIES.tag_max_length or len(text))
-
-
-def _within(name: str, limit: int) -> str:
-    """A name cut to a length, with a digest of the whole, so that two never become one."""
-    return name if len(name) <= limit else f"{name[: limit - 17]}-{layout.digest(name)}"
-
-
-def artifact_folder(experiment: str) -> str:
-    """The folder of an experiment's files: short, because MLflow keeps no address beyond 200."""
-    return f"{layout.clean(experiment)[:40]}-{layout.digest(experiment)}"
-
-
-def _pattern(text: str) -> str:
-    """A LIKE pattern that matches the text, and perhaps others: what a filter cannot quote or
-    escape is a wildcard. The caller compares exactly."""
-    return re.sub(r"[^A-Za-z0-9 ./|:-]", "_", text)
-
-
-def _first_counts(run: Any) -> tuple[bool, int, str]:
-    complete = run.data.tags.get(LOAD_STATE) == _COMPLETE
-    return (not complete, run.info.start_time or 0, run.info.run_id)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from migration_pipeline.errors import (
@@ -25,7 +25,14 @@ from migration_pipeline.errors import (
     TargetRefusedError,
     TargetUnavailableError,
 )
+from migration_pipeline.targets.mlflow.capabilities import TESTED_SCHEMAS
 from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline.targets.mlflow.metrics import ClientMetrics, HttpMetrics, Metrics
+
+if TYPE_CHECKING:
+    from migration_pipeline.targets.mlflow.tables import Tables
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     # Nothing of this machine is told to anyone.
@@ -44,6 +51,16 @@ LOCK_SECONDS = 10.0
 """How long another writer of an SQLite file is waited for."""
 _TABLES_LOCK = 0x6D6C_666C_6F77
 """Any number that others do not use for PostgreSQL's advisory locks."""
+_NO_ROOM = ("database or disk is full", "No space left on device", "could not extend file")
+_NO_RIGHT = ("readonly database", "read-only", "permission denied for")
+_NO_ENTRY = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    'role "',
+    'database "',
+)
+"""What databases say, in English as they do by default."""
 _lock = threading.Lock()
 
 
@@ -121,10 +138,33 @@ class Connection:
         """The module `mlflow.entities`."""
         return self._opened[1]
 
-    @property
-    def store(self) -> Any:
-        """The client's store: its pages of metric histories are not on the client itself."""
-        return self.client._tracking_client.store
+    @cached_property
+    def tables(self) -> Tables | None:
+        """MLflow's own tables, where the address is a database whose schema was tested."""
+        if self.over_http:
+            return None
+        from migration_pipeline.targets.mlflow.tables import Tables
+
+        assert self.client is not None  # makes the tables where there are none
+        with self.calls("looking at its tables"):
+            tables = Tables(self.uri)
+            if (schema := tables.schema) in TESTED_SCHEMAS:
+                return tables
+            tables.close()
+        log.warning(
+            "mlflow at %s: its tables have version %s, which was not tested; points go through "
+            "MLflow's client, which is slower",
+            self.address,
+            schema,
+        )
+        return None
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The way for points of metrics."""
+        if self.over_http:
+            return HttpMetrics(self.uri)
+        return self.tables or ClientMetrics(self.client, self.entities.Metric)
 
     def artifacts(self, artifact_uri: str) -> Any:
         """Lists and downloads the files of one run."""
@@ -215,9 +255,10 @@ class Connection:
             ) from error
 
     def _read_only(self, reason: str) -> TargetRefusedError:
+        what = "the file and its folder" if self.one_writer else "MLflow's tables"
         return TargetRefusedError(
             f"target mlflow at {self.address} is read-only: {reason}",
-            "Give this user the right to write the file and its folder.",
+            f"Give this user the right to write {what}.",
         )
 
     def _probe_database(self) -> None:
@@ -283,8 +324,18 @@ class Connection:
                 f"the database of MLflow at {self.address} has another schema version: {text}",
                 "Back it up and run `mlflow db upgrade`, or install the MLflow that it belongs to.",
             )
-        if "readonly database" in text or "read-only" in text:
+        if any(said in text for said in _NO_ROOM):
+            return TargetRefusedError(
+                f"target mlflow at {self.address}, {doing}: no room is left: {text}",
+                "Make room and start again; what has arrived is not sent again.",
+            )
+        if any(said in text for said in _NO_RIGHT):
             return self._read_only(text)
+        if any(said in text for said in _NO_ENTRY):
+            return TargetRefusedError(
+                f"the database server of mlflow at {self.address} refuses: {text}",
+                "Correct user, password and database in MLFLOW_TRACKING_URI.",
+            )
         unreachable = module in ("requests", "urllib3") or (
             module == "sqlalchemy" and kind.__name__ == "OperationalError"
         )

@@ -28,8 +28,8 @@ from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.steps import step_micros, unscale
 from migration_pipeline.mapping.values import float_from_json, from_text
-from migration_pipeline.targets.mlflow.capabilities import HISTORY_PAGE
 from migration_pipeline.targets.mlflow.connection import Connection
+from migration_pipeline.targets.mlflow.metrics import Piece
 
 Triple = tuple[int, int, float | None]
 """Step, time and value of a point as MLflow shows it; a NaN is None, so that it equals itself."""
@@ -56,6 +56,33 @@ class _Notes:
 
     instead: dict[Triple, dict[str, Any]] = field(default_factory=dict)
     again: dict[Triple, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass
+class _Last:
+    """The latest of a metric's points, by MLflow's rule: step, then time, then value, where NaN
+    is 0 (`_update_latest_metrics_if_necessary`)."""
+
+    at: tuple[int, int, float] | None = None
+    nan: set[bool] = field(default_factory=set)
+    """Whether points there are NaN."""
+
+    def take(self, piece: Piece) -> None:
+        last = piece.steps == (step := piece.steps.max())
+        last &= piece.times == (time := piece.times[last].max())
+        nan = np.isnan(piece.values[last])
+        values = np.where(nan, 0.0, piece.values[last])
+        at = (int(step), int(time), float(values.max()))
+        if self.at is None or at > self.at:
+            self.at, self.nan = at, set()
+        if at == self.at:
+            self.nan |= set(nan[values == at[2]].tolist())
+
+    def is_shown(self, value: float | None) -> bool:
+        if self.at is None or value is None:
+            return self.at is None and value is None
+        nan = math.isnan(value)
+        return nan in self.nan and self.at[2] == (0.0 if nan else value)
 
 
 class _Reader:
@@ -115,29 +142,24 @@ class _Reader:
     # --- metrics ----------------------------------------------------------------------------
 
     def metrics(self) -> Iterator[pa.RecordBatch]:
+        """All points; and a last value where MLflow's pages show another than the points say."""
         noted = self._point_notes()
-        for entry in self._entries("float_series"):
-            yield from self._metric(entry.path, entry.name, noted.get(entry.path))
-        known = {e.name for e in self._migration.attributes if e.type == "float_series"}
-        for name in sorted(self._run.data.metrics):
-            if name not in known and self._wanted(name):
-                yield from self._metric(name, name, None)
-
-    def _metric(self, path: str, name: str, noted: _Notes | None) -> Iterator[pa.RecordBatch]:
-        """All points of a metric; and its last value where MLflow's tables show another one."""
-        latest: tuple[int, int] | None = None
-        values: set[float | None] = set()
-        for page in self._history(name):
-            at = max((p.step, p.timestamp) for p in page)
-            if latest is None or at > latest:
-                latest, values = at, set()
-            values |= {_same(p.value) for p in page if (p.step, p.timestamp) == latest}
-            yield from self._points(path, page, noted)
-        shown = self._run.data.metrics.get(name)
-        right = _same(shown) in values if shown is not None else not values
-        if not right:
-            row = {"path": f"{path} (last value)", "type": "float", "value": shown}
-            yield make_batch(self._key.project, self._key.run, [row])
+        path_of = {e.name: e.path for e in self._migration.attributes if e.type == "float_series"}
+        shown = self._run.data.metrics
+        names = [
+            name for name in sorted({*path_of, *shown}) if self._wanted(path_of.get(name, name))
+        ]
+        last = {name: _Last() for name in names}
+        everything = self._only is None
+        for piece in self._to.metrics.points(self._run.info.run_id, names, others=everything):
+            path = path_of.get(piece.key, piece.key)
+            last.setdefault(piece.key, _Last()).take(piece)
+            yield from self._points(path, piece, noted.get(path))
+        for name, of_points in last.items():
+            if not of_points.is_shown(shown.get(name)):
+                path = f"{path_of.get(name, name)} (last value)"
+                row = {"path": path, "type": "float", "value": shown.get(name)}
+                yield make_batch(self._key.project, self._key.run, [row])
 
     def _point_notes(self) -> dict[str, _Notes]:
         noted: dict[str, _Notes] = {}
@@ -154,43 +176,31 @@ class _Reader:
                 notes.instead[triple] = line
         return noted
 
-    def _history(self, name: str) -> Iterator[list[Any]]:
-        token = None
-        while True:
-            page = self._to.store.get_metric_history(
-                self._run.info.run_id, name, max_results=HISTORY_PAGE, page_token=token
-            )
-            if page:
-                yield page
-            if not (token := page.token):
-                return
-
-    def _points(self, path: str, page: list[Any], noted: _Notes | None) -> Iterator[pa.RecordBatch]:
+    def _points(self, path: str, piece: Piece, noted: _Notes | None) -> Iterator[pa.RecordBatch]:
         extra: list[dict[str, Any]] = []
         if noted:
-            natural = []
-            for point in page:
-                triple = _triple(point.step, point.timestamp, point.value)
+            natural = np.ones(len(piece), dtype=bool)
+            points = zip(
+                piece.steps.tolist(), piece.times.tolist(), piece.values.tolist(), strict=True
+            )
+            for i, (step, time, value) in enumerate(points):
+                triple = _triple(step, time, value)
                 extra += noted.again.get(triple, ())
                 if line := noted.instead.get(triple):
                     extra.append(line)
-                else:
-                    natural.append(point)
-            page = natural
+                    natural[i] = False
+            piece = piece.where(natural)
         timeless = path in self._migration.timeless
         start, multiplier = self._migration.start, self._migration.step_multiplier
-        if page:
-            steps = np.array([p.step for p in page], dtype=np.int64)
-            times = np.array([p.timestamp for p in page], dtype=np.int64)
-            values = np.array([p.value for p in page], dtype=np.float64)
-            micros = unscale(steps, multiplier)
+        if len(piece):
+            micros = unscale(piece.steps, multiplier)
             paths = pa.DictionaryArray.from_arrays(
-                pa.array(np.zeros(len(page), dtype=np.int32)), pa.array([path])
+                pa.array(np.zeros(len(piece), dtype=np.int32)), pa.array([path])
             )
             batch = float_series_batch(
-                self._key.project, self._key.run, paths, micros, times, values
+                self._key.project, self._key.run, paths, micros, piece.times, piece.values
             )
-            yield _without_times(batch, times == start) if timeless else batch
+            yield _without_times(batch, piece.times == start) if timeless else batch
         if extra:
             rows = [
                 {

@@ -1,8 +1,8 @@
 """Sends one run to MLflow: params, metrics, files, what is kept beside, and last the mark.
 
-The rows are streamed: metrics leave in batches of a thousand, text and histogram series grow in
-temporary files, other files are only linked to. Nothing is ever sent twice within a run: MLflow
-takes seven to ten times as long for a point that it knows already.
+The rows are streamed: metrics leave in batches, text and histogram series grow in temporary files,
+other files are only linked to. Nothing is sent twice, not what an earlier load has sent either:
+MLflow takes seven to ten times as long for a point that it knows already.
 """
 
 from __future__ import annotations
@@ -33,9 +33,14 @@ from migration_pipeline.mapping.steps import step_text
 from migration_pipeline.mapping.terms import Loss
 from migration_pipeline.mapping.values import float_json
 from migration_pipeline.targets.mlflow.connection import Connection
+from migration_pipeline.targets.mlflow.datasets import log_datasets
+from migration_pipeline.targets.mlflow.metrics import Piece
+from migration_pipeline.targets.mlflow.models import MODEL_OF, STAGE_OF
+from migration_pipeline.targets.mlflow.resume import Held
 from migration_pipeline.targets.target import LoadReport, Meter
 
 _SERIES_TYPES = ("string_series", "histogram_series")
+_SAID = (MODEL_OF, STAGE_OF)
 _FILES_AT_A_TIME = 100
 _REQUEST_BYTES = 500_000
 """Of parameters in one request: proxies and hosted servers stop at 1 MB."""
@@ -104,17 +109,25 @@ class Sender:
         to: the connection.
         scan: what was learnt of the run.
         run_id: MLflow's.
+        root: where the run's files are.
         scratch: a directory of its own.
+        held: what is there already.
     """
 
     to: Connection
     scan: RunScan
     names: Names
     run_id: str
+    root: str
     scratch: Path
     meter: Meter | None
+    held: Held
     losses: list[Loss] = field(default_factory=list)
-    _metrics: list[Any] = field(default_factory=list)
+    said: dict[str, Any] = field(default_factory=dict)
+    """Values of the attributes in `_SAID`."""
+    _pieces: list[Piece] = field(default_factory=list)
+    _waiting: int = 0
+    """Points in them."""
     _params: list[Any] = field(default_factory=list)
     _param_bytes: int = 0
     _splitters: dict[str, Splitter] = field(default_factory=dict)
@@ -124,7 +137,11 @@ class Sender:
         self._mapper = ParameterMapper(self.scan.capabilities)
 
     def send(self) -> LoadReport:
-        """Everything but the tags of completion."""
+        """Everything but the mark of completion.
+
+        Raises:
+            ContradictionError: what is there is not a part of what is to be sent.
+        """
         self.losses = series_losses(self.scan)
         with contextlib.ExitStack() as on_exit:
             for name in (sidecar.POINTS, sidecar.PARAMETERS):
@@ -135,13 +152,20 @@ class Sender:
                 self._rows(batch)
             self._flush_params()
             self._flush_metrics()
+            self.held.check_finished()
+            with self.to.calls("finishing metrics"):
+                self.to.metrics.finish(self.run_id)
         for name in (sidecar.POINTS, sidecar.PARAMETERS):
             if not (self.scratch / name).stat().st_size:
                 (self.scratch / name).unlink()
         size = self._files()
+        for file in [p for p in self.scratch.rglob("*") if p.is_file()]:
+            if self._is_there(file, file.relative_to(self.scratch).as_posix()):
+                file.unlink()
         self._migration()
         with self.to.calls("sending files"):
             self.to.client.log_artifacts(self.run_id, str(self.scratch))
+        log_datasets(self.to, self.scan, self.run_id, self.root, self.names.uploads)
         scan = self.scan
         return LoadReport(
             scan.key,
@@ -171,30 +195,30 @@ class Sender:
         again, odd = self._splitters[path].split(sent)
         for note in notes(path, points, sent, again, np.flatnonzero(odd)):
             sidecar.write_line(self._beside[sidecar.POINTS], note)
-        key, make = self.names.keys[path, "float_series"], self.to.entities.Metric
         take = np.flatnonzero(~again) if again.any() else slice(None)
-        steps, times, values = sent.steps[take], sent.times[take], sent.values[take]
-        most = self.scan.capabilities.points_per_request
-        done = 0
-        while done < len(steps):
-            part = slice(done, done + most - len(self._metrics))
-            done = part.stop
-            triples = zip(
-                values[part].tolist(), times[part].tolist(), steps[part].tolist(), strict=True
-            )
-            self._metrics += [make(key, value, time, step) for value, time, step in triples]
-            if len(self._metrics) >= most:
+        key = self.names.keys[path, "float_series"]
+        piece = Piece(key, sent.steps[take], sent.times[take], sent.values[take])
+        if beginning := self.held.series.get(key):
+            piece = piece.after(beginning.skip(piece.hashes()))
+        most = self.to.metrics.batch
+        while len(piece):
+            part, piece = piece.before(most - self._waiting), piece.after(most - self._waiting)
+            self._pieces.append(part)
+            self._waiting += len(part)
+            if self._waiting >= most:
                 self._flush_metrics()
 
     def _flush_metrics(self) -> None:
-        if self._metrics:
+        if self._pieces:
             with self.to.calls("sending metrics"):
-                self.to.client.log_batch(self.run_id, metrics=self._metrics)
-            self._count(points=len(self._metrics))
-            self._metrics = []
+                self.to.metrics.send(self.run_id, self._pieces)
+            self._count(points=self._waiting)
+            self._pieces, self._waiting = [], 0
 
     def _parameters(self, path: str, kind: str, values: list[Any]) -> None:
         for value in values:
+            if path in _SAID:
+                self.said.setdefault(path, value)
             shown, reason = self._mapper.shown(path, kind, value)
             self.losses += self._mapper.losses(path, reason, value)
             if reason:
@@ -204,8 +228,10 @@ class Sender:
                 sidecar.write_line(self._beside[sidecar.PARAMETERS], line)
             if shown is None or reason == REPEATED:
                 continue
-            param = self.to.entities.Param(self.names.keys[path, kind], shown)
-            self._params.append(param)
+            name = self.names.keys[path, kind]
+            if self.held.has_param(name, shown):
+                continue
+            self._params.append(self.to.entities.Param(name, shown))
             self._param_bytes += len(shown.encode())
             most = self.scan.capabilities.parameters_per_request
             if len(self._params) >= most or self._param_bytes > _REQUEST_BYTES:
@@ -252,15 +278,21 @@ class Sender:
         total = 0
         with tempfile.TemporaryDirectory(prefix="migration-") as name:
             for file, artifact in files:
+                total += file.stat().st_size
+                if self._is_there(file, artifact):
+                    continue
                 link = Path(name) / artifact
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(file.absolute())
-                total += file.stat().st_size
-            if files:
+            if any(Path(name).iterdir()):
                 with self.to.calls("sending files"):
                     self.to.client.log_artifacts(self.run_id, name)
         self._count(size=total)
         return total
+
+    def _is_there(self, file: Path, artifact: str) -> bool:
+        """Whole: one that was cut off is shorter."""
+        return self.held.files.get(artifact) == file.stat().st_size
 
     def _migration(self) -> None:
         scan, names = self.scan, self.names
