@@ -100,6 +100,10 @@ class DummyTarget:
                 report.bytes += (size := source.stat().st_size)
                 if meter:
                     meter.add(size=size)
+        for child in map(Path, kin.children):
+            with self._calls("naming the parent of a fork"):
+                if forked := self._store.run(child):
+                    self._store.note(child, {**forked, "forked_from": str(place)})
         with self._calls("finishing a run"):
             self._store.finish(place, {**entry, "state": _COMPLETE})
         return report
