@@ -291,6 +291,50 @@ class TargetUnavailableError(Transient, TargetError):
         )
 
 
+class StoreNotWritableError(TargetRefusedError):
+    """A place on this machine cannot be written: rights, space, a missing folder."""
+
+    def __init__(self, target: str, path: str, reason: str, setting: str) -> None:
+        super().__init__(
+            f"target {target}: cannot write {path}: {reason}",
+            f"Free space, or give this user the right to write there, or point {setting} "
+            "elsewhere. Runs that are complete there stay so; the next load does the rest.",
+        )
+
+
+class StoreDamagedError(TargetRefusedError):
+    """A database of a target on this machine cannot be read as what it should be."""
+
+    def __init__(self, target: str, path: str, reason: str) -> None:
+        super().__init__(
+            f"target {target}: {path} cannot be used: {reason}",
+            "Restore it from a backup, or move it away: its runs are then loaded again.",
+        )
+
+
+class StoreBusyError(Transient, TargetError):
+    """Another process holds a database of a target on this machine."""
+
+    def __init__(self, target: str, path: str, reason: str) -> None:
+        super().__init__(
+            f"target {target}: {path} is in use by another process: {reason}",
+            "Let that process finish, or stop it, and load again; runs that are complete there are "
+            "not sent again.",
+        )
+
+
+class UntestedStoreError(TargetRefusedError):
+    """A tracker's package or database has tables of a version that was never tried."""
+
+    def __init__(self, target: str, where: str, found: object, tested: object, extra: str) -> None:
+        super().__init__(
+            f"target {target}: the tables of {where} have version {found}, and only {tested} was "
+            "tested",
+            f"Install the version that was (`uv sync --extra {extra}`), or point the target's "
+            "settings at another place. Nothing was written.",
+        )
+
+
 class StepsMeetError(Terminal, TargetError):
     """Two different steps of one series would become the same step at the target."""
 

@@ -76,7 +76,9 @@ def _folder(name: str, prefix: str, module: str = "", extra: str = "") -> _Entry
 
 _TARGETS: dict[str, _Entry] = {
     "dummy": _folder("dummy", "Dummy", module="pyarrow"),
+    "goodseed": _folder("goodseed", "Goodseed"),
     "mlflow": _folder("mlflow", "Mlflow"),
+    "zenml": _folder("zenml", "Zenml"),
 }
 _KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}
 """Trackers whose limits are known, and that nothing can be loaded into yet."""

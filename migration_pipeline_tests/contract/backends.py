@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from migration_pipeline.targets.target import Target
-from migration_pipeline_tests.targets import dummy_backend, mlflow_backend
+from migration_pipeline_tests.targets import (
+    dummy_backend,
+    goodseed_backend,
+    mlflow_backend,
+    zenml_backend,
+)
 
 Seen = Callable[[str], None]
 """Is told the name of a call to the back end."""
@@ -42,6 +47,8 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("dummy", dummy_backend.make, dummy_backend.watch, dummy_backend.whole),
+        Backend("goodseed", goodseed_backend.make, goodseed_backend.watch, goodseed_backend.whole),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
+        Backend("zenml", zenml_backend.make, zenml_backend.watch, zenml_backend.whole),
     )
 }
