@@ -33,9 +33,13 @@ _INTO_SQLITE = f"INSERT OR IGNORE INTO metrics ({_COLUMNS}) VALUES (?, ?, ?, ?, 
 _INTO_POSTGRES = text(
     f"INSERT INTO metrics ({_COLUMNS}) SELECT k, v, t, s, n, :run FROM unnest("
     "CAST(:keys AS text[]), CAST(:values AS float8[]), CAST(:times AS bigint[]), "
-    "CAST(:steps AS bigint[]), CAST(:nans AS boolean[])) AS point(k, v, t, s, n) "
-    "ON CONFLICT DO NOTHING"
+    "CAST(:steps AS bigint[]), CAST(:nans AS boolean[])) AS point(k, v, t, s, n)"
 )
+# Looking for each row first costs a quarter more, and there is nothing to be found as a rule.
+_INTO_POSTGRES_AGAIN = text(f"{_INTO_POSTGRES} ON CONFLICT DO NOTHING")
+# What a crash of the server loses then are the last batches; a later commit that waits, as that of
+# the mark of completion, waits for them too.
+_NO_WAITING = text("SET LOCAL synchronous_commit = off")
 # As `_update_latest_metrics_if_necessary` compares: step, time, value, and NaN is 0.
 _LATEST = text(
     f"INSERT INTO latest_metrics ({_COLUMNS}) SELECT {_COLUMNS} FROM (SELECT m.*, row_number() "
@@ -102,18 +106,23 @@ class Tables:
         )
         nans = [np.isnan(piece.values) for piece in pieces]
         values = [np.where(nan, 0.0, piece.values) for nan, piece in zip(nans, pieces, strict=True)]
+        arrays = {
+            "run": run_id,
+            "keys": f"{{{keys}}}",
+            "values": _array(values),
+            "times": _array([piece.times for piece in pieces]),
+            "steps": _array([piece.steps for piece in pieces]),
+            "nans": _array(nans),
+        }
+        try:
+            self._into_postgres(_INTO_POSTGRES, arrays)
+        except sqlalchemy.exc.IntegrityError:
+            self._into_postgres(_INTO_POSTGRES_AGAIN, arrays)
+
+    def _into_postgres(self, statement: Any, arrays: dict[str, str]) -> None:
         with self._engine.begin() as connection:
-            connection.execute(
-                _INTO_POSTGRES,
-                {
-                    "run": run_id,
-                    "keys": f"{{{keys}}}",
-                    "values": _array(values),
-                    "times": _array([piece.times for piece in pieces]),
-                    "steps": _array([piece.steps for piece in pieces]),
-                    "nans": _array(nans),
-                },
-            )
+            connection.execute(_NO_WAITING)
+            connection.execute(statement, arrays)
 
     def finish(self, run_id: str) -> None:
         """Fills what MLflow shows as the latest values."""
