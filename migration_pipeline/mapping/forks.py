@@ -8,6 +8,26 @@ from typing import TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
+def without_cycles(parents: Mapping[K, K | None]) -> dict[K, K | None]:
+    """The same, where of every cycle (damaged data) the smallest member has no parent.
+
+    Which one that is does not depend on what was loaded before which: so neither does what a
+    target shows in the end. Smallest by text.
+    """
+    found = dict(parents)
+    seen: set[K] = set()
+    for key in parents:
+        path: list[K] = []
+        at: K | None = key
+        while at is not None and at not in seen and at in parents:
+            seen.add(at)
+            path.append(at)
+            at = parents[at]
+        if at in path:
+            found[min(path[path.index(at) :], key=str)] = None
+    return found
+
+
 def families(keys: Iterable[K], parents: Mapping[K, K | None]) -> list[tuple[K, ...]]:
     """Groups keys by descent; in each, a parent comes before its children.
 

@@ -289,13 +289,12 @@ class _Work:
             return load
         scan = scan_run(run, self._target.capabilities, self._mapping)
         parent = self._parents.get(key)
-        names = {key.run, scan.facts.sys_id} - {""}
         kin = Kin(
             self._ids.get(parent, "") if parent else "",
             tuple(
                 self._ids[child]
-                for child, other in self._listed.items()
-                if other.parent in names and child.kind == key.kind and child != key
+                for child in self._listed
+                if self._parents.get(child) == key and child in self._ids
             ),
         )
         report = self._target.load(scan, self._mapping, kin, self)

@@ -14,7 +14,7 @@ from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
 from migration_pipeline.archive.manifest import Kind
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping.facts import FactsReader
-from migration_pipeline.mapping.forks import families
+from migration_pipeline.mapping.forks import families, without_cycles
 from migration_pipeline.mapping.scan import fingerprint, step_decimals
 from migration_pipeline.mapping.steps import check_multiplier, multiplier_for
 from migration_pipeline.mapping.terms import ProjectMapping, RunFacts
@@ -228,7 +228,8 @@ def parents_of(
     listed: Mapping[RunKey, TargetRun],
     unreadable: list[tuple[str, MigrationError]],
 ) -> dict[RunKey, RunKey | None]:
-    """Each run's parent; runs that cannot be read are left out and named."""
+    """The parent of each run that is in the archive or listed; runs that cannot be read are left
+    out and named."""
     facts: dict[RunKey, RunFacts] = {}
     for key, run in runs.items():
         try:
@@ -237,10 +238,12 @@ def parents_of(
             unreadable.append((str(key), error))
     by_sys_id = {(known.sys_id, key.kind): key for key, known in listed.items() if known.sys_id}
     by_sys_id |= {(f.sys_id, key.kind): key for key, f in facts.items() if f.sys_id}
-    return {
-        key: _resolve(key, f.parent, runs.keys() | listed.keys(), by_sys_id)
-        for key, f in facts.items()
-    }
+    named = {key: known.parent for key, known in listed.items() if key not in runs}
+    named |= {key: f.parent for key, f in facts.items()}
+    known = runs.keys() | listed.keys()
+    return without_cycles(
+        {key: _resolve(key, parent, known, by_sys_id) for key, parent in named.items()}
+    )
 
 
 def _resolve(

@@ -193,16 +193,21 @@ class DummyTarget:
         except (ConnectionError, TimeoutError) as error:
             raise TargetUnavailableError("dummy", self.address, str(error)) from error
         except OSError as error:
+            if error.errno is None:  # Arrow's, of a file that is cut off
+                raise self._damaged(action, error) from error
             raise TargetRefusedError(
                 f"target dummy at {self.address}, {action}: {error.strerror or error}",
                 "Free space, or give this user the right to write there, or set "
                 "MIGRATION_DUMMY_PATH to another folder.",
             ) from error
         except (ValueError, pa.ArrowInvalid) as error:
-            raise TargetRefusedError(
-                f"target dummy at {self.address}, {action}: what is there is damaged: {error}",
-                "Remove the run's folder and load it again.",
-            ) from error
+            raise self._damaged(action, error) from error
+
+    def _damaged(self, action: str, error: Exception) -> TargetRefusedError:
+        return TargetRefusedError(
+            f"target dummy at {self.address}, {action}: what is there is damaged: {error}",
+            "Remove the run's folder and load it again.",
+        )
 
 
 def _project(project: str, mapping: ProjectMapping) -> str:

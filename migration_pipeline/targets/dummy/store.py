@@ -8,6 +8,7 @@ and `run.json`, which says what the run is and whether it is complete. What is i
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -69,9 +70,9 @@ class Store:
         while not at.exists():
             at = at.parent
         if not at.is_dir():
-            raise NotADirectoryError(f"{at} is no directory")
+            raise NotADirectoryError(errno.ENOTDIR, f"{at} is no directory")
         if not os.access(at, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(f"{at} is read-only")
+            raise PermissionError(errno.EACCES, f"{at} is read-only")
 
     def runs(self, project: str) -> list[Entry]:
         """All runs that were begun."""
