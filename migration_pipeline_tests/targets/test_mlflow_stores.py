@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,22 +16,27 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
-from migration_pipeline_tests.contract.datasets import DATASETS, RunData, write_run
+from migration_pipeline_tests.contract.datasets import BY_NAME, write_run
 from migration_pipeline_tests.contract.test_contract import complaints, load_all
+from migration_pipeline_tests.targets.mlflow_backend import whole
 from migration_pipeline_tests.targets.stores import mlflow_server, sqlite_target
 
 NAMES = (
     "every parameter type",
-    "odd doubles as points",
+    "NaN, ±inf, −0.0, denormals as points",
     "stand-ins that meet",
     "points without time",
-    "texts",
-    "names that collide",
-    "punctuation and scripts",
+    "repeated and unordered steps",
+    "empty strings",
+    "names that collide once cleaned",
+    "names with every punctuation and in other scripts",
+    "a file that is also a directory",
     "files",
     "histograms",
-    "odd experiment names",
-    "odd run ids",
+    "quotes and whatever else in sys/name",
+    "quotes and whatever else in run ids",
+    "every 2.x type",
+    "a model and its versions",
 )
 ADOPTED = Path(__file__).parents[1] / "data" / "neptune-exporter"
 POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1/postgres")
@@ -40,10 +47,18 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Each data set as a project of its own."""
     root = tmp_path_factory.mktemp("stores")
     archive = Archive(root / "data", root / "files")
-    for i, dataset in enumerate(d for d in DATASETS if d.name in NAMES):
-        for run in dataset.runs:
-            write_run(archive, RunData(run.run, run.rows, f"team/project {i}"))
+    for i, name in enumerate(NAMES):
+        for run in BY_NAME[name].runs:
+            write_run(archive, replace(run, project=f"team/project {i}"))
     return archive
+
+
+@pytest.fixture(scope="module")
+def by_sql(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What SQLite holds of it, written by SQL."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    assert complaints(load_all(sqlite_target(folder), archive)) == []
+    return whole(folder)
 
 
 def check_everything(target: MlflowTarget, archive: Archive) -> None:
@@ -55,7 +70,9 @@ def check_everything(target: MlflowTarget, archive: Archive) -> None:
         assert len(again.skipped) == len(plan.complete)
 
 
-def test_over_http(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_over_http(
+    archive: Archive, by_sql: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with mlflow_server(tmp_path) as address:
         target = MlflowTarget(MlflowConfig(tracking_uri=address))
         target.check()
@@ -64,6 +81,7 @@ def test_over_http(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixtu
         plan = plan_load(target, archive, project)
         found = target.find(plan.complete[0], plan.mapping)
         assert found.url.startswith(f"{address}/#/experiments/")
+    assert whole(tmp_path) == by_sql
     assert capsys.readouterr() == ("", "")  # MLflow prints addresses and bars by default
 
 
