@@ -21,7 +21,7 @@ from migration_pipeline.mapping.terms import ProjectMapping, RunFacts
 from migration_pipeline.mapping.values import without_nul
 from migration_pipeline.targets.mlflow.capabilities import MODEL_TEXT_MAX_LENGTH
 from migration_pipeline.targets.mlflow.connection import Connection
-from migration_pipeline.targets.mlflow.naming import identity, model_name, within
+from migration_pipeline.targets.mlflow.naming import identity, like, model_name, within
 
 RUN_KEY, VERSION, STAGE = "neptune.run_key", "neptune.version", "neptune.stage"
 _PROJECT, _MODEL, _MODEL_RUN = "neptune.project", "neptune.model_id", "neptune.mlflow_run"
@@ -72,8 +72,25 @@ class Registry:
         The registered model stays: it has other versions, or will have them again.
         """
         if key.kind == "model_version":
-            for version in self._of_run(key, run_id):
-                self._to.client.delete_model_version(version.name, version.version)
+            with self._lock:
+                for version in self._of_run(key, run_id):
+                    self._pass_on(version)
+                    self._to.client.delete_model_version(version.name, version.version)
+
+    def _pass_on(self, leaving: Any) -> None:
+        """Gives the alias of a version, which goes with it, to the latest other in that stage."""
+        client, stage = self._to.client, leaving.tags.get(STAGE)
+        model = client.get_registered_model(leaving.name)
+        if str(model.aliases.get(stage)) != str(leaving.version):
+            return
+        others = [
+            version
+            for version in self._versions(leaving.name)
+            if version.version != leaving.version and version.tags.get(STAGE) == stage
+        ]
+        if others:
+            latest = max(others, key=_number)
+            client.set_registered_model_alias(leaving.name, stage, str(latest.version))
 
     def _model(self, project: str, model: str, mapping: ProjectMapping) -> Any:
         client, name = self._to.client, model_name(project, model, mapping)
@@ -118,21 +135,30 @@ class Registry:
             )
         if stage in _ALIASES:
             holder = model.aliases.get(stage)
-            if holder is None or self._number(model.name, str(holder)) <= int(number):
+            held = holder and _or_none(client.get_model_version, model.name, str(holder))
+            if not held or _number(held) <= int(number):
                 client.set_registered_model_alias(model.name, stage, str(version.version))
+
+    def _versions(self, name: str) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._to.client.search_model_versions(
+                f"name LIKE '{like(name)}'", page_token=token
+            )
+            yield from (version for version in page if version.name == name)
+            if not (token := page.token):
+                return
 
     def _of_run(self, key: RunKey, run_id: str) -> Iterator[Any]:
         for version in self._to.client.search_model_versions(f"run_id = '{run_id}'"):
             if version.tags.get(RUN_KEY) == _tag(identity(key)):
                 yield version
 
-    def _number(self, name: str, version: str) -> int:
-        """Neptune's number of a version; of one that is not ours more than any."""
-        found = _or_none(self._to.client.get_model_version, name, version)
-        if found is None:
-            return -1
-        number = str(found.tags.get(VERSION, ""))
-        return int(number) if number.isdecimal() else 1 << 62
+
+def _number(version: Any) -> int:
+    """Neptune's number of a version; of one that is not ours more than any."""
+    number = str(version.tags.get(VERSION, ""))
+    return int(number) if number.isdecimal() else 1 << 62
 
 
 def _or_none(ask: Any, *what: str) -> Any:
