@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
 
@@ -39,6 +41,27 @@ def sqlite_uri(folder: Path) -> str:
 
 def sqlite_target(folder: Path) -> MlflowTarget:
     return MlflowTarget(MlflowConfig(tracking_uri=sqlite_uri(folder)))
+
+
+POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1/postgres")
+
+
+def psql(command: str, check: bool = True) -> bool:
+    """Whether a statement went well on the local PostgreSQL server."""
+    done = subprocess.run(["psql", "-q", POSTGRES, "-c", command], capture_output=True, check=check)
+    return not done.returncode
+
+
+@contextlib.contextmanager
+def postgres_database() -> Iterator[str]:
+    """The address of a new database on the local server; without a server the test is skipped."""
+    name = f"migration_test_{os.getpid()}_{time.time_ns()}"
+    if shutil.which("psql") is None or not psql(f"CREATE DATABASE {name}", check=False):
+        pytest.skip("no PostgreSQL server on this machine")
+    try:
+        yield f"{POSTGRES.rsplit('/', 1)[0]}/{name}"
+    finally:
+        psql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextlib.contextmanager

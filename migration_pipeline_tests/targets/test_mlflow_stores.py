@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,11 @@ from migration_pipeline.targets.mlflow.config import MlflowConfig
 from migration_pipeline_tests.contract.datasets import BY_NAME, write_run
 from migration_pipeline_tests.contract.test_contract import complaints, load_all
 from migration_pipeline_tests.targets.mlflow_backend import whole
-from migration_pipeline_tests.targets.stores import mlflow_server, sqlite_target
+from migration_pipeline_tests.targets.stores import (
+    mlflow_server,
+    postgres_database,
+    sqlite_target,
+)
 
 NAMES = (
     "every parameter type",
@@ -39,7 +41,6 @@ NAMES = (
     "a model and its versions",
 )
 ADOPTED = Path(__file__).parents[1] / "data" / "neptune-exporter"
-POSTGRES = os.environ.get("MIGRATION_TEST_POSTGRES", "postgresql://postgres@127.0.0.1/postgres")
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +86,10 @@ def test_over_http(
     assert capsys.readouterr() == ("", "")  # MLflow prints addresses and bars by default
 
 
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """The address of a new database on the local server."""
-    name = f"migration_test_{os.getpid()}"
-    base = POSTGRES.rsplit("/", 1)[0]
-    made = subprocess.run(["psql", POSTGRES, "-c", f"CREATE DATABASE {name}"], capture_output=True)
-    if made.returncode:
-        pytest.skip("no PostgreSQL server on this machine")
-    yield f"{base}/{name}"
-    subprocess.run(
-        ["psql", POSTGRES, "-c", f"DROP DATABASE {name} WITH (FORCE)"], check=True, text=True
-    )
-
-
-def test_in_postgres(archive: Archive, tmp_path: Path, postgres: str) -> None:
-    config = MlflowConfig(tracking_uri=postgres, artifact_root=str(tmp_path))
-    check_everything(MlflowTarget(config), archive)
+def test_in_postgres(archive: Archive, tmp_path: Path) -> None:
+    with postgres_database() as uri:
+        target = MlflowTarget(MlflowConfig(tracking_uri=uri, artifact_root=str(tmp_path)))
+        check_everything(target, archive)
 
 
 def test_an_archive_of_neptune_exporter(tmp_path: Path) -> None:

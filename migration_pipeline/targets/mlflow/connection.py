@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -53,12 +54,9 @@ _TABLES_LOCK = 0x6D6C_666C_6F77
 """Any number that others do not use for PostgreSQL's advisory locks."""
 _NO_ROOM = ("database or disk is full", "No space left on device", "could not extend file")
 _NO_RIGHT = ("readonly database", "read-only", "permission denied for")
-_NO_ENTRY = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    'role "',
-    'database "',
+_NO_ENTRY = re.compile(
+    r"(password|peer|ident) authentication failed|no password supplied|no pg_hba.conf entry"
+    r'|(role|database) ".*" does not exist|permission denied for database'
 )
 """What databases say, in English as they do by default."""
 _lock = threading.Lock()
@@ -329,13 +327,13 @@ class Connection:
                 f"target mlflow at {self.address}, {doing}: no room is left: {text}",
                 "Make room and start again; what has arrived is not sent again.",
             )
-        if any(said in text for said in _NO_RIGHT):
-            return self._read_only(text)
-        if any(said in text for said in _NO_ENTRY):
+        if _NO_ENTRY.search(text):
             return TargetRefusedError(
                 f"the database server of mlflow at {self.address} refuses: {text}",
                 "Correct user, password and database in MLFLOW_TRACKING_URI.",
             )
+        if any(said in text for said in _NO_RIGHT):
+            return self._read_only(text)
         unreachable = module in ("requests", "urllib3") or (
             module == "sqlalchemy" and kind.__name__ == "OperationalError"
         )
