@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from migration_pipeline.errors import TargetError
 from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline.targets.mlflow.tables import Tables
 from migration_pipeline.targets.target import LoadState
 from migration_pipeline_tests.contract.datasets import (
     PROJECT,
@@ -81,6 +82,14 @@ def intercept(target: MlflowTarget, at: int, after: bool, at_end: Callable[[], N
     counting = Counting(at, after, at_end)
     watch(target, counting.before, counting.after)
     return counting
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_batches() -> Iterator[None]:
+    """So that there are moments between them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tables, "batch", 400)
+        yield
 
 
 @pytest.fixture(scope="module")

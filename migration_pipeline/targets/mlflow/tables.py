@@ -79,7 +79,8 @@ class Tables:
     @cached_property
     def _engine(self) -> sqlalchemy.Engine:
         options = {"timeout": _BUSY_SECONDS} if self._sqlite else {}
-        engine = sqlalchemy.create_engine(self._uri, connect_args=options)
+        # Between two uses a firewall may have closed what nobody used.
+        engine = sqlalchemy.create_engine(self._uri, connect_args=options, pool_pre_ping=True)
         if self._sqlite:
 
             @sqlalchemy.event.listens_for(engine, "connect")
