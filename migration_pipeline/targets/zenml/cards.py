@@ -85,19 +85,23 @@ def _stays_whole(name: str, names: Collection[str]) -> bool:
     return False
 
 
-def named_values(cards: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """Name → value of all cards of one kind: what `CardWriter` was given."""
+def named_values(cards: Mapping[str, Any], title: str, summaries: bool = False) -> dict[str, Any]:
+    """Name → value of all cards of one kind: what `CardWriter` was given.
+
+    Args:
+        summaries: the values are summaries, which are nested themselves.
+    """
     found: dict[str, Any] = {}
     for key, card in cards.items():
         if (key == title or key.startswith(f"{title}/")) and isinstance(card, dict):
-            found.update(_flat(card))
+            found.update(_flat(card, summaries))
     return found
 
 
-def _flat(card: Card) -> Iterator[tuple[str, Any]]:
+def _flat(card: Card, summaries: bool) -> Iterator[tuple[str, Any]]:
     for key, value in card.items():
-        if isinstance(value, dict) and not _is_summary(value):
-            yield from ((f"{key}/{rest}", leaf) for rest, leaf in _flat(value))
+        if isinstance(value, dict) and not (summaries and _is_summary(value)):
+            yield from ((f"{key}/{rest}", leaf) for rest, leaf in _flat(value, summaries))
         else:
             yield key, value
 

@@ -175,7 +175,7 @@ class Connection:
             artifacts=artifacts,
             artifact_store=artifacts.id,
             project=project.id,
-            dashboard=f"{self._dashboard(store)}/projects/{project.name}" if self.over_http else "",
+            dashboard=self._dashboard(store, project.id),
             api=api,
         )
 
@@ -190,9 +190,13 @@ class Connection:
                 f"Set {setting} to its name or id.",
             ) from None
 
-    def _dashboard(self, store: Any) -> str:
-        info = store.get_store_info()
-        return str(info.dashboard_url or info.server_url or self.address).rstrip("/")
+    def _dashboard(self, store: Any, project: UUID) -> str:
+        """As zenml.utils.dashboard_utils has it: the open-source dashboard has no page for a model
+        version."""
+        info = store.get_store_info() if self.over_http else None
+        if info is None or str(info.deployment_type) != "cloud":
+            return ""
+        return f"{str(info.dashboard_url).rstrip('/')}/projects/{project}"
 
     def probe(self) -> None:
         """Raises within seconds if nobody is there, it is of an untested version, or nothing may

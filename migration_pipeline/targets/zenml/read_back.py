@@ -102,7 +102,7 @@ class Reader:
         self._params = named_values(self.cards, PARAMS)
         sys = named_values(self.cards, SYS)
         self._params.update({f"{SYS_PATH}{name}": value for name, value in sys.items()})
-        self._shown = named_values(self.cards, SERIES)
+        self._shown = named_values(self.cards, SERIES, summaries=True)
         self._stored: dict[str, dict[str, str]] = {}
         if any(kind in FILE_TYPES for _, kind in self._names):
             for line in sidecar.read_lines(self.data.get(FILES, scratch / FILES)):
