@@ -21,7 +21,7 @@ from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.verify.compare import Verdict
-from migration_pipeline_tests.contract.datasets import (
+from migration_pipeline_tests.contract.making import (
     INF,
     NAN,
     PROJECT,
