@@ -29,6 +29,7 @@ from migration_pipeline.errors import (
 from migration_pipeline.targets.mlflow.capabilities import TESTED_SCHEMAS
 from migration_pipeline.targets.mlflow.config import MlflowConfig
 from migration_pipeline.targets.mlflow.metrics import ClientMetrics, HttpMetrics, Metrics
+from migration_pipeline.targets.mlflow.rest import Rest
 
 if TYPE_CHECKING:
     from migration_pipeline.targets.mlflow.tables import Tables
@@ -157,11 +158,17 @@ class Connection:
         )
         return None
 
+    @property
+    def rest(self) -> Rest:
+        """Plain requests, where the address is a server's."""
+        assert self.client is not None  # which looks whether anyone is there
+        return Rest(self.uri)
+
     @cached_property
     def metrics(self) -> Metrics:
         """The way for points of metrics."""
         if self.over_http:
-            return HttpMetrics(self.uri)
+            return HttpMetrics(self.rest)
         return self.tables or ClientMetrics(self.client, self.entities.Metric)
 
     def artifacts(self, artifact_uri: str) -> Any:

@@ -1,8 +1,7 @@
 """Points of metrics, in and out by MLflow's own interface.
 
 `ClientMetrics` is MLflow's client, for a database whose tables nobody tested. `HttpMetrics` says
-the same to a server in plain JSON: the client makes a protobuf message of each point first, which
-takes longer than all the rest that happens on this side.
+the same to a server in plain JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from migration_pipeline.mapping.points import Sent
 from migration_pipeline.mapping.steps import Int64s
 from migration_pipeline.targets.mlflow.capabilities import CAPABILITIES, HISTORY_PAGE
+from migration_pipeline.targets.mlflow.rest import Rest
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class HttpMetrics:
 
     batch = CAPABILITIES.points_per_request
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
 
     def send(self, run_id: str, pieces: Sequence[Piece]) -> None:
         metrics = ",".join(
@@ -136,7 +136,7 @@ class HttpMetrics:
             )
         )
         body = f'{{"run_id":"{run_id}","metrics":[{metrics}]}}'
-        self._ask("runs/log-batch", "POST", data=body.encode())
+        self._rest.post("runs/log-batch", body.encode())
 
     def finish(self, run_id: str) -> None:
         """The server keeps the latest values itself."""
@@ -148,7 +148,7 @@ class HttpMetrics:
                 asked = {"run_id": run_id, "metric_key": key, "max_results": HISTORY_PAGE}
                 if token:
                     asked["page_token"] = token
-                answer = self._ask("metrics/get-history", "GET", params=asked)
+                answer = self._rest.get("metrics/get-history", asked)
                 if page := answer.get("metrics"):
                     yield _piece(
                         key,
@@ -158,21 +158,6 @@ class HttpMetrics:
                     )
                 if not (token := answer.get("next_page_token", "")):
                     break
-
-    def _ask(self, path: str, method: str, **what: Any) -> dict[str, Any]:
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request, verify_rest_response
-
-        endpoint = f"/api/2.0/mlflow/{path}"
-        answer = http_request(
-            get_default_host_creds(self._uri),
-            endpoint,
-            method,
-            extra_headers={"Content-Type": "application/json"},
-            **what,
-        )
-        said: dict[str, Any] = verify_rest_response(answer, endpoint).json()
-        return said
 
 
 def _piece(key: str, steps: list[int], times: list[int], values: list[float]) -> Piece:
