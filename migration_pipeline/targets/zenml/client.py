@@ -129,7 +129,9 @@ class ZenmlTarget:
         version = self._records.make_version(
             model_id, name, self.shown_facts(scan.facts).description, _tags(scan.facts)
         )
-        self._records.put_cards(version, {MARK: self._card(scan), **self._fork(scan, kin)})
+        cards = {MARK: self._card(scan)}
+        if kin.parent:
+            cards[FORK] = self._parent(kin.parent)
         self._records.link(version, data_id)
         if any(row.path is not None for row in scan.files):
             mark = {MARK: _identity(scan)}
@@ -137,7 +139,7 @@ class ZenmlTarget:
                 artifact_name(model, FILES), name, files.uri, mark
             )
             self._records.link(version, files_id)
-        report = Sender(self._records, scan, version, data, files, meter).send()
+        report = Sender(self._records, scan, version, data, files, meter, cards).send()
         for child in kin.children:
             self._records.put_cards(UUID(child), {FORK: self._parent(str(version))})
         self._finish(scan, data_id)
@@ -314,9 +316,6 @@ class ZenmlTarget:
         }
         card = {name: value for name, value in card.items() if value not in ("", None)}
         return {**card, "failed": facts.failed}
-
-    def _fork(self, scan: RunScan, kin: Kin) -> dict[str, dict[str, Any]]:
-        return {FORK: self._parent(kin.parent)} if kin.parent else {}
 
     def _parent(self, version: str) -> dict[str, Any]:
         """The link to the model version that a run was forked from."""

@@ -45,6 +45,7 @@ class Sender:
     Args:
         version: the id of its model version.
         data, files: folders of its own in the artifact store.
+        cards: that go there as well.
     """
 
     records: Records
@@ -53,15 +54,15 @@ class Sender:
     data: Folder
     files: Folder
     meter: Meter | None
+    cards: dict[str, Card]
     losses: list[Loss] = field(default_factory=list)
-    _pending: dict[str, Card] = field(default_factory=dict)
     _in_data: list[Attribute] = field(default_factory=list)
     _summaries: dict[str, Summary] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._mapper = ParameterMapper(self.scan.capabilities)
         self._names = key_names(self.scan.attributes, self.scan.capabilities)
-        self._cards = {
+        self._writers = {
             title: CardWriter(title, names, CARD_MAX_LENGTH, self._put)
             for title, names in _names_by_card(self._names).items()
         }
@@ -73,9 +74,9 @@ class Sender:
         for batch in scan.run.batches():
             self._rows(Cut(batch))
         for path, summary in sorted(self._summaries.items()):
-            self._cards[SERIES].add(self._names[path, "float_series"], summary.shown())
-        for cards in self._cards.values():
-            cards.close()
+            self._writers[SERIES].add(self._names[path, "float_series"], summary.shown())
+        for writer in self._writers.values():
+            writer.close()
         self._flush()
         self._data()
         size = self._files()
@@ -107,17 +108,17 @@ class Sender:
         if reason:
             self._in_data.append((path, kind))
         title, name = card_of(self._names[path, kind])
-        self._cards[title].add(name, shown if reason else card_value(kind, value))
+        self._writers[title].add(name, shown if reason else card_value(kind, value))
 
     def _put(self, title: str, card: Card) -> None:
-        self._pending[title] = card
-        if len(self._pending) >= CARDS_PER_REQUEST:
+        self.cards[title] = card
+        if len(self.cards) >= CARDS_PER_REQUEST:
             self._flush()
 
     def _flush(self) -> None:
-        if self._pending:
-            self.records.put_cards(self.version, self._pending)
-            self._pending = {}
+        if self.cards:
+            self.records.put_cards(self.version, self.cards)
+            self.cards = {}
 
     # --- data and files ---------------------------------------------------------------------
 
