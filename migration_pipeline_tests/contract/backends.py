@@ -15,6 +15,7 @@ from migration_pipeline_tests.targets import (
     dummy_backend,
     goodseed_backend,
     mlflow_backend,
+    trackio_backend,
     zenml_backend,
 )
 
@@ -49,6 +50,7 @@ BACKENDS: dict[str, Backend] = {
         Backend("dummy", dummy_backend.make, dummy_backend.watch, dummy_backend.whole),
         Backend("goodseed", goodseed_backend.make, goodseed_backend.watch, goodseed_backend.whole),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
+        Backend("trackio", trackio_backend.make, trackio_backend.watch, trackio_backend.whole),
         Backend("zenml", zenml_backend.make, zenml_backend.watch, zenml_backend.whole),
     )
 }

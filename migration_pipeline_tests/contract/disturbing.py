@@ -124,7 +124,7 @@ class Recording:
 def record(backend: Backend, folder: Path, archive: Archive) -> Recording:
     """Loads everything, and looks at the first run after every call of its load."""
     found = Recording()
-    target, observer = backend.make(folder), backend.make(folder)
+    target = backend.make(folder)
     looking = False
 
     def before(name: str) -> None:
@@ -136,11 +136,14 @@ def record(backend: Backend, folder: Path, archive: Archive) -> Recording:
         if within and not looking:
             looking = True
             try:
-                found.states[len(found.calls) - 1] = observer.find(FIRST, mapping).state
+                # Opened anew: what was learnt of the project before is of before.
+                state = backend.make(folder).find(FIRST, mapping).state
+                found.states[len(found.calls) - 1] = state
             finally:
                 looking = False
 
-    within, load, mapping = False, target.load, plan_load(observer, archive, PROJECT).mapping
+    within, load = False, target.load
+    mapping = plan_load(backend.make(folder), archive, PROJECT).mapping
 
     def watched(scan: Any, given: Any, kin: Kin, meter: Any = None) -> LoadReport:
         nonlocal within

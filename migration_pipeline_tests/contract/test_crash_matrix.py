@@ -77,13 +77,16 @@ def check_whole(to: Undisturbed, folder: Path) -> None:
 
 
 def test_the_mark_comes_last(undisturbed: Undisturbed) -> None:
-    """A run is complete after all its points, and was there and not complete before."""
+    """A run is complete by the very last call that is of any weight, after all its points; who
+    looks at any moment before sees it as absent or partial."""
     states = undisturbed.recording.states
     order = [LoadState.ABSENT, LoadState.PARTIAL, LoadState.COMPLETE]
     seen = [order.index(state) for state in states.values()]
     assert seen == sorted(seen)
     assert states[undisturbed.recording.last_points] is not LoadState.COMPLETE
     assert undisturbed.recording.marked >= undisturbed.recording.last_points
+    assert states[undisturbed.recording.marked] is LoadState.COMPLETE
+    assert LoadState.PARTIAL in states.values()
 
 
 @pytest.mark.parametrize("number", range(len(NAMED)), ids=NAMED)
