@@ -78,6 +78,7 @@ _TARGETS: dict[str, _Entry] = {
     "dummy": _folder("dummy", "Dummy", module="pyarrow"),
     "goodseed": _folder("goodseed", "Goodseed"),
     "mlflow": _folder("mlflow", "Mlflow"),
+    "trackio": _folder("trackio", "Trackio"),
     "zenml": _folder("zenml", "Zenml"),
 }
 _KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migration_pipeline.mapping.terms import Capabilities, Rate
+from migration_pipeline.targets.local.times import EARLIEST, LATEST
 
 CAPABILITIES = Capabilities(
     # storage.py: TEXT, without a limit
@@ -27,8 +28,8 @@ CAPABILITIES = Capabilities(
     # storage.py: ts NOT NULL, in seconds; fractions are kept and shown
     point_times="required",
     # storage.py _ts_to_iso: years 1 to 9999
-    earliest_time_ms=-62_135_596_800_000,
-    latest_time_ms=253_402_300_799_999,
+    earliest_time_ms=EARLIEST,
+    latest_time_ms=LATEST,
     parameter_max_length=None,
     # utils.py serialize_value
     parameter_types="native",

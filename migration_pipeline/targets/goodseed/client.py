@@ -32,10 +32,11 @@ from migration_pipeline.targets.goodseed.naming import (
     shown_name,
 )
 from migration_pipeline.targets.goodseed.reading import OWN, GoodseedReader
-from migration_pipeline.targets.goodseed.writing import GoodseedSender, from_iso, iso
+from migration_pipeline.targets.goodseed.writing import GoodseedSender
 from migration_pipeline.targets.local import records
 from migration_pipeline.targets.local.records import RunRecord
 from migration_pipeline.targets.local.sqlite import Opener, sync, writable_folder
+from migration_pipeline.targets.local.times import from_iso, iso
 from migration_pipeline.targets.target import Kin, LoadReport, LoadState, Meter, TargetRun
 
 _SETTING = "GOODSEED_HOME"

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from migration_pipeline.archive.schema import PARAMETER_TYPES, float_to_micros
 from migration_pipeline.mapping.values import from_text
-from migration_pipeline.targets.goodseed.writing import from_iso
 from migration_pipeline.targets.local.reading import ROWS_AT_A_TIME, LocalReader, line_row
 from migration_pipeline.targets.local.records import Named, RunRecord
+from migration_pipeline.targets.local.times import from_iso
 
 OWN = ("sys/id", "sys/state")
 """Configs that GoodSeed has in every run: written where the run has no attribute of that name."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ from migration_pipeline.targets.goodseed.capabilities import CAPABILITIES
 from migration_pipeline.targets.local.files import copy
 from migration_pipeline.targets.local.records import RunRecord
 from migration_pipeline.targets.local.sending import LocalSender
+from migration_pipeline.targets.local.times import iso
 from migration_pipeline.targets.target import Meter
 
 _AT_A_TIME = 80
 """Points of one statement; more gives nothing."""
 _IN_A_QUESTION = 500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class GoodseedSender(LocalSender):
@@ -189,22 +188,3 @@ def serialized(kind: str, value: Any) -> tuple[str, str]:
     if kind == "string_set":
         return "string_set", json.dumps(value, ensure_ascii=False)
     return {"string": "str"}.get(kind, kind), to_text(kind, value)
-
-
-def iso(time: int | None) -> str:
-    """ms since 1970 as GoodSeed writes times; empty for none, and beyond the years 1 to 9999."""
-    if time is None:
-        return ""
-    try:
-        return (_EPOCH + timedelta(milliseconds=time)).isoformat()
-    except OverflowError:
-        return ""
-
-
-def from_iso(text: str) -> int:
-    """The inverse of `iso`.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)

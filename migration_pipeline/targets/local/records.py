@@ -192,6 +192,14 @@ def insert(database: sqlite3.Connection, record: RunRecord) -> None:
     record.id = int(cursor.lastrowid or 0)
 
 
+def begin(database: sqlite3.Connection, key: RunKey) -> None:
+    """Takes the mark of completion from a run that is loaded again."""
+    database.execute(
+        "UPDATE neptune_runs SET state = ? WHERE project = ? AND kind = ? AND run = ?",
+        (LOADING, key.project, key.kind, key.run),
+    )
+
+
 def finish(database: sqlite3.Connection, record: RunRecord, losses: list[Loss]) -> None:
     """The mark of completion."""
     record.state = COMPLETE

@@ -121,7 +121,7 @@ class LocalSender(ABC):
         self.flush()
         size = self._files()
         for table in list(self._pending):
-            self._write(table)
+            self._write_kept(table)
         return LoadReport(
             scan.key,
             attributes=len(scan.attributes),
@@ -142,9 +142,9 @@ class LocalSender(ABC):
         pending = self._pending.setdefault(table, [])
         pending.append((self.record.id, *row))
         if len(pending) >= _VALUES_AT_A_TIME:
-            self._write(table)
+            self._write_kept(table)
 
-    def _write(self, table: str) -> None:
+    def _write_kept(self, table: str) -> None:
         rows = self._pending.pop(table)
         marks = ", ".join("?" * len(rows[0]))
         self.database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)

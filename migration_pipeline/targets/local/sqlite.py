@@ -64,9 +64,10 @@ class Opener:
         with self.calls(path, "reading"):
             database = self.open(path, read_only=True)
             try:
+                database.execute("BEGIN")  # all that is read is of one moment
                 yield database
             finally:
-                database.close()
+                _close(database)
 
     @contextlib.contextmanager
     def writing(self, path: Path) -> Iterator[sqlite3.Connection]:
@@ -76,7 +77,7 @@ class Opener:
             try:
                 yield database
             finally:
-                database.close()
+                _close(database)
 
     @contextlib.contextmanager
     def calls(self, path: Path, action: str) -> Iterator[None]:
@@ -111,6 +112,14 @@ class Opener:
             "If the tracker's package was updated, go back to the tested version; else move the "
             "database away and load again.",
         )
+
+
+def _close(database: sqlite3.Connection) -> None:
+    """Ends a transaction before closing: a cursor that somebody still holds, such as the traceback
+    of an error, would keep both open."""
+    with contextlib.suppress(sqlite3.Error):
+        database.rollback()
+    database.close()
 
 
 def sync(path: Path) -> None:
