@@ -90,6 +90,9 @@ class Connection:
         with _lock, self.calls("opening it"):
             for name, value in _QUIET.items():
                 os.environ.setdefault(name, value)
+            if not getattr(sys.modules["__main__"], "__file__", None):
+                # Workers of other processes have none; ZenML would not know where code lies.
+                os.environ.setdefault("ZENML_CUSTOM_SOURCE_ROOT", os.getcwd())
             self._give_settings()
             with _as_it_was():
                 self.probe()
@@ -324,15 +327,23 @@ class Connection:
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Importing zenml takes over the root logger and the hook for uncaught exceptions."""
+    """Importing zenml takes over the root logger, the hook for uncaught exceptions, and what is
+    written to the standard streams."""
     root, hook = logging.getLogger(), sys.excepthook
     level, handlers = root.level, list(root.handlers)
+    own = [getattr(stream, "__dict__", {}) for stream in (sys.stdout, sys.stderr)]
+    writes = [attributes.get("write") for attributes in own]
     try:
         yield
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
         sys.excepthook = hook
+        for attributes, write in zip(own, writes, strict=True):
+            if write is not None:
+                attributes["write"] = write
+            else:
+                attributes.pop("write", None)
         logging.getLogger("zenml").setLevel(logging.ERROR)
 
 
