@@ -117,6 +117,7 @@ class DummyTarget:
     ) -> Iterator[pa.RecordBatch]:
         place = _place(key, mapping)
         self._one(key, mapping)
+        into.mkdir(parents=True, exist_ok=True)
         with self._calls("reading a run"):
             for batch in self._store.read(place):
                 if attributes is not None:
