@@ -71,6 +71,22 @@ def check_everything(target: MlflowTarget, archive: Archive) -> None:
         assert len(again.skipped) == len(plan.complete)
 
 
+def _goes_on(target: MlflowTarget, archive: Archive) -> None:
+    """With a load that was cut off before its mark: nothing of it is sent again."""
+    sent: list[Any] = []
+    for name in ("NaN, ±inf, −0.0, denormals as points", "a model and its versions"):
+        project = f"team/project {NAMES.index(name)}"
+        mapping = plan_load(target, archive, project).mapping
+        for run in target.runs(project, mapping).values():
+            target._to.client.set_tag(run.ids[0], "neptune.load_state", "loading")
+        due = plan_load(target, archive, project).due
+        assert len(due) == len(BY_NAME[name].runs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(target._to.metrics, "send", lambda *what: sent.append(what))
+            assert complaints([load_runs(target, archive, mapping, due)]) == []
+    assert sent == []
+
+
 def test_over_http(
     archive: Archive, by_sql: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +98,7 @@ def test_over_http(
         plan = plan_load(target, archive, project)
         found = target.find(plan.complete[0], plan.mapping)
         assert found.url.startswith(f"{address}/#/experiments/")
+        _goes_on(target, archive)
     assert whole(tmp_path) == by_sql
     assert capsys.readouterr() == ("", "")  # MLflow prints addresses and bars by default
 

@@ -6,6 +6,7 @@ each run, which it cannot be kept from.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from json import dumps
 from typing import Any
@@ -31,10 +32,14 @@ class Finder:
     def __init__(self, to: Connection) -> None:
         self._to = to
         self._of_project: dict[tuple[str, str], list[str]] = {}
+        self._forgotten = 0
+        self._lock = threading.Lock()
 
     def forget(self, project: str, mapping: ProjectMapping) -> None:
         """An experiment of the project was made, or may have been."""
-        self._of_project.pop((mapping.name_prefix, project), None)
+        with self._lock:
+            self._forgotten += 1
+            self._of_project.pop((mapping.name_prefix, project), None)
 
     def all(self, project: str, mapping: ProjectMapping) -> dict[RunKey, list[FoundRun]]:
         found: dict[RunKey, list[FoundRun]] = {}
@@ -133,7 +138,8 @@ class Finder:
         """Ids of the experiments of a project; asked for once until one is made, or all of the
         project is listed."""
         name = project_name(project, mapping)
-        known = self._of_project.get((mapping.name_prefix, project))
+        with self._lock:
+            known, asked_at = self._of_project.get((mapping.name_prefix, project)), self._forgotten
         if known is not None:
             return known
         found, token = [], None
@@ -150,8 +156,12 @@ class Finder:
                 or e.tags.get("neptune.project") == project
             ]
             if not (token := page.token):
+                break
+        with self._lock:
+            # An answer may be older than an experiment that another thread has made meanwhile.
+            if asked_at == self._forgotten:
                 self._of_project[mapping.name_prefix, project] = found
-                return found
+        return found
 
 
 def found_run(run: Any) -> FoundRun:
