@@ -44,6 +44,8 @@ _QUIET = {
 _PROBE_SECONDS = 5
 _lock = threading.Lock()
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PASSING = ("Cannot connect to the ZenML server", "Error connecting to URL", "database is locked")
+"""Of errors that ZenML, or a server of it, has put into a RuntimeError."""
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -88,6 +90,9 @@ class Connection:
     @cached_property
     def _opened(self) -> Opened:
         with _lock, self.calls("opening it"):
+            found: Opened | None = self.__dict__.get("_opened")
+            if found is not None:  # another thread was faster
+                return found
             for name, value in _QUIET.items():
                 os.environ.setdefault(name, value)
             if not getattr(sys.modules["__main__"], "__file__", None):
@@ -96,7 +101,8 @@ class Connection:
             self._give_settings()
             with _as_it_was():
                 self.probe()
-                return self._open()
+                opened = self.__dict__["_opened"] = self._open()
+            return opened
 
     @property
     def store(self) -> Any:
@@ -311,7 +317,7 @@ class Connection:
         unreachable = module in ("requests", "urllib3") or (
             module == "sqlalchemy" and kind.__name__ == "OperationalError"
         )
-        if unreachable or "Cannot connect to the ZenML server" in text:
+        if unreachable or any(said in text for said in _PASSING):
             return TargetUnavailableError("zenml", self.address, f"{doing}: {text}")
         return TargetRefusedError(
             f"target zenml at {self.address}, {doing}: {kind.__name__}: {text}",

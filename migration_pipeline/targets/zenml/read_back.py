@@ -119,11 +119,15 @@ class Reader:
         own = [pc.is_in(kinds, pa.array(sorted(t))) for t in (PARAMETER_TYPES, FILE_TYPES)]
         parameters, files = (batch.filter(mask) for mask in own)
         rest = batch.filter(pc.invert(pc.or_(*own)))
+        without = files.filter(files.column("file_value").is_null())
+        files = files.filter(files.column("file_value").is_valid())
         if rest.num_rows:
             self._summarize(rest)
             yield rest
         if parameters.num_rows and (rows := list(self._parameters(parameters))):
             yield make_batch(self.key.project, self.key.run, rows)
+        if without.num_rows:  # rows of files that the archive has lost
+            yield without
         for start in range(0, files.num_rows, _FILES_AT_A_TIME):
             rows = list(self._files(files.slice(start, _FILES_AT_A_TIME)))
             yield make_batch(self.key.project, self.key.run, rows)
@@ -144,10 +148,7 @@ class Reader:
 
     def _files(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         for base, value in zip(_bases(batch), batch.column("file_value").to_pylist(), strict=True):
-            path = value["path"] if value else None
-            if path is not None:
-                path = self._download(self._stored.get(path, {}))
-            yield {**base, "value": path}
+            yield {**base, "value": self._download(self._stored.get(value["path"], {}))}
 
     def _download(self, names: Mapping[str, str]) -> str:
         """The path below `into` of a file, or of a directory with all of its files."""

@@ -16,6 +16,7 @@ from uuid import UUID
 import pyarrow.parquet as pq
 
 from migration_pipeline import __version__
+from migration_pipeline.archive.archive import footer_rows
 from migration_pipeline.archive.schema import SCHEMA, in_memory_form
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import Attribute, key_names, renames
@@ -132,7 +133,7 @@ class Sender:
             return
         for number, part in enumerate(run.parts):
             self.data.put(part, part_name(number))
-            self._count(points=pq.read_metadata(part).num_rows)
+            self._count(points=footer_rows(part))
 
     @property
     def _parts(self) -> int:
