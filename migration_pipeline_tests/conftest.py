@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-for _variable in [v for v in os.environ if v.startswith(("MIGRATION_", "NEPTUNE_", "MLFLOW_"))]:
+_TARGETS = Path(__file__).parents[1] / "migration_pipeline" / "targets"
+_OURS = ("MIGRATION_", "NEPTUNE_", *(f"{p.name.upper()}_" for p in _TARGETS.iterdir()))
+for _variable in [v for v in os.environ if v.startswith(_OURS)]:
     if not _variable.startswith("MIGRATION_TEST_"):  # before any module of ours reads it
         del os.environ[_variable]
 os.environ.pop("DAGSTER_HOME", None)

@@ -74,7 +74,7 @@ def clean(name: str, rules: NameRules) -> str:
     text = re.sub(f"[^{rules.characters}]", "_", name)
     if rules.path:
         text = "/".join(_clean_segment(s, rules) for s in text.split("/"))
-        if text.startswith(".."):  # MLflow takes any such name for the way out of its directory
+        if text.startswith(".."):  # taken for the way out of a directory
             text = f"__{text[2:]}"
     if rules.first and text and not re.match(f"[{rules.first}]", text):
         text = f"_{text}"
