@@ -18,15 +18,21 @@ def watched_connection(before: Seen, after: Seen) -> type[sqlite3.Connection]:
     class Cursor(sqlite3.Cursor):
         def execute(self, statement: str, *rest: Any) -> Any:
             before(named(statement))
-            result = super().execute(statement, *rest)
-            after(named(statement))
-            return result
+            super().execute(statement, *rest)
+            return self._told(statement)
 
         def executemany(self, statement: str, *rest: Any) -> Any:
             before(named(statement))
-            result = super().executemany(statement, *rest)
-            after(named(statement))
-            return result
+            super().executemany(statement, *rest)
+            return self._told(statement)
+
+        def _told(self, statement: str) -> Any:
+            try:
+                after(named(statement))
+            except BaseException:
+                self.close()  # the error's traceback holds it, and it holds its locks
+                raise
+            return self
 
     class Connection(sqlite3.Connection):
         def cursor(self, *_: Any, **__: Any) -> Any:

@@ -221,7 +221,9 @@ class TrackioTarget:
                 lock.take()
             _check_version(database, path)
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
+            # After a power cut the last transactions may be gone, in order: the mark first.
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA wal_autocheckpoint = 16000")
             database.execute("PRAGMA cache_size = -32000")
             if not records.has_records(database):
                 database.executescript(records.TABLES)

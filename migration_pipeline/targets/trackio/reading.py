@@ -183,16 +183,16 @@ class TrackioReader(LocalReader):
             yield self.points(floats.path, steps[plain], times[plain], numbers, floats.timeless)
         rows = []
         for i in others:
-            row = {"step": int(steps[i]), "timestamp": int(times[i])}
             value = values[i]
+            row: dict[str, Any] = {"step": int(steps[i]), "timestamp": int(times[i])}
             if isinstance(value, dict) and value.get("_type") == HISTOGRAM:
                 shown = {"edges": value.get("bins"), "values": value.get("values")}
                 row |= {"path": bins.path, "type": "histogram_series"}
-                row["value"] = {"type": value.get("type"), **shown}  # type: ignore[assignment]
+                row["value"] = {"type": value.get("type"), **shown}
             else:
-                text = orjson.dumps(value).decode()
-                row |= {"path": name, "type": "string_series", "value": text}  # type: ignore[dict-item]
-            if self.wanted(str(row["path"])):
+                row |= {"path": name, "type": "string_series"}
+                row["value"] = orjson.dumps(value).decode()
+            if self.wanted(row["path"]):
                 rows.append(row)
         for start in range(0, len(rows), 100):
             yield make_batch(self.record.project, self.record.run, rows[start : start + 100])
