@@ -20,6 +20,7 @@ from migration_pipeline.errors import (
     DamagedPartError,
     MigrationError,
     TargetError,
+    TargetUnavailableError,
     Transient,
     UnknownRunError,
 )
@@ -193,6 +194,8 @@ class _Work:
         self._listed: dict[RunKey, TargetRun] = {}
         self._ids: dict[RunKey, str] = {}
         self._parents: dict[RunKey, RunKey | None] = {}
+        self._unknown: dict[RunKey | None, str] = {}
+        """Runs that failed, and that nobody could look for → why."""
         self._stopped: MigrationError | None = None
         self._lock = threading.Lock()
 
@@ -261,6 +264,8 @@ class _Work:
         load.seconds = time.monotonic() - started
         if isinstance(load.error, Transient):
             self._stop_if_gone()
+        if load.error and self._action == "load":
+            self._look_for_parent(key)
         if load.good:
             self._meter.run_done()
         else:
@@ -272,6 +277,23 @@ class _Work:
         if self._stopped is not None:
             raise self._stopped
         self._meter.add(points, size)
+
+    def _look_for_parent(self, key: RunKey) -> None:
+        """A load can fail after its last write; who is forked from that run must know its place.
+
+        Where that cannot be told they wait: complete without their parent, they would stay so.
+        """
+        if key not in self._parents.values():
+            return
+        try:
+            found = self._target.find(key, self._mapping)
+        except Exception as error:
+            self._unknown[key] = f"{type(error).__name__}: {error}"
+            return
+        with self._lock:
+            self._ids.pop(key, None)
+            if found.ids:
+                self._ids[key] = found.ids[0]
 
     def _stop_if_gone(self) -> None:
         try:
@@ -287,8 +309,15 @@ class _Work:
             if verify == "all" or (verify == "new" and not known.verified):
                 self._compare(run, known, load)
             return load
-        scan = scan_run(run, self._target.capabilities, self._mapping)
         parent = self._parents.get(key)
+        if parent in self._unknown:
+            raise TargetUnavailableError(
+                self._target.name,
+                self._target.address,
+                f"run {key} was not begun, for whether {parent} is there, which it was forked "
+                f"from, could not be told: {self._unknown[parent]}",
+            )
+        scan = scan_run(run, self._target.capabilities, self._mapping)
         kin = Kin(
             self._ids.get(parent, "") if parent else "",
             tuple(
