@@ -51,7 +51,7 @@ CAPABILITIES = Capabilities(
         what="points",
         count=8000,
         seconds=1,
-        says="measurement: MLflow 3.17 with SQLite on 2 cores, without read-back",
+        says="measurement: MLflow 3.17's server with one worker on 2 cores, without read-back",
     ),
 )
 EXPERIMENT_NAME_MAX_LENGTH = 256
