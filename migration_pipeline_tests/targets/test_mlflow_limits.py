@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.store import tracking
 from mlflow.store.artifact.artifact_repo import verify_artifact_path
 from mlflow.store.db.utils import _get_latest_schema_revision
-from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag, SqlRegisteredModel
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel, SqlRegisteredModelTag
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
 from mlflow.utils import validation
 from mlflow.utils.uri import validate_path_is_safe
@@ -50,7 +50,7 @@ def test_limits_of_datasets_and_models() -> None:
     columns = SqlRegisteredModel.__table__.columns
     assert columns["name"].type.length == capabilities.MODEL_NAME_MAX_LENGTH
     assert columns["description"].type.length == capabilities.MODEL_TEXT_MAX_LENGTH
-    tags = SqlModelVersionTag.__table__.columns
+    tags = SqlRegisteredModelTag.__table__.columns
     assert tags["value"].type.length == capabilities.MODEL_TEXT_MAX_LENGTH
     for alias in models._ALIASES:
         validation._validate_model_alias_name(alias)
