@@ -34,8 +34,8 @@ def documented(folder: Path, number: int) -> float:
     with contextlib.redirect_stdout(io.StringIO()):
         started = time.perf_counter()
         trackio.init(
-            project=f"plain-{number}",
-            name="wide",
+            project="plain",
+            name=f"wide-{number}",
             config=data.parameters,
             embed=False,
             auto_log_gpu=False,

@@ -221,7 +221,7 @@ def test_a_large_run_is_several_transactions(
         take(self)
 
     monkeypatch.setattr(package.WriteLock, "take", watched)
-    monkeypatch.setattr("migration_pipeline.targets.trackio.writing._ROWS_AT_A_TIME", 500)
+    monkeypatch.setattr("migration_pipeline.targets.trackio.writing._VALUES_AT_A_TIME", 500)
     assert only(load(target, one_run(tmp_path, points=3000))).good
     assert seen[0] is LoadState.ABSENT
     assert len(seen) > 3

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
-_HELD = 2_000_000
+_HELD = 1_000_000
 """Points in memory (24 bytes each) before they go to the file."""
-_STRETCH = 1_000_000
+_STRETCH = 500_000
 """Points of one stretch, of all series together."""
 
 

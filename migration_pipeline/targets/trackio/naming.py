@@ -6,7 +6,6 @@ one; here two never do.
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from migration_pipeline.archive import layout
@@ -42,9 +41,10 @@ def project_name(project: str, mapping: ProjectMapping) -> str:
 
 
 def run_id(key: RunKey) -> str:
-    """Trackio's id of a run: 32 hex digits, always the same for the same run."""
+    """Trackio's id of a run: 16 hex digits, always the same for the same run. Each of its rows has
+    it several times, so it is no longer than it must be."""
     text = f"{key.project}\0{key.kind}\0{key.run}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return layout.digest(text)
 
 
 def run_name(key: RunKey) -> str:
@@ -54,4 +54,4 @@ def run_name(key: RunKey) -> str:
 def artifact_name(key: RunKey) -> str:
     """Of a run's files; cas.py takes letters, digits, `.`, `_`, `-`."""
     clean = re.sub(r"[^A-Za-z0-9._-]", "_", key.run)[:60]
-    return f"{clean}-{run_id(key)[:16]}"
+    return f"{clean}-{run_id(key)}"
