@@ -4,7 +4,9 @@ files, the model version itself."""
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
 from migration_pipeline.targets.zenml.client import ZenmlTarget
 from migration_pipeline_tests.contract.making import (
@@ -26,7 +29,7 @@ from migration_pipeline_tests.contract.making import (
     curve,
     param,
 )
-from migration_pipeline_tests.targets.zenml_backend import make
+from migration_pipeline_tests.targets.zenml_backend import DATABASE, make
 
 KEY = RunKey(PROJECT, "RUN-1")
 ROWS = (
@@ -58,7 +61,7 @@ def _card(title: str, value: dict[str, Any]) -> Callable[[ZenmlTarget, Path], No
 
 
 def _version(target: ZenmlTarget) -> Any:
-    found = target._find(KEY, plan_load(target, Archive(Path(), Path()), PROJECT).mapping)
+    found = target._find(KEY, ProjectMapping())
     assert found.version
     return target._records.version(found.version)
 
@@ -109,6 +112,7 @@ def _gone(target: ZenmlTarget, folder: Path) -> None:
 
 
 CHANGES = {
+    "nothing": (lambda target, folder: None, ""),
     "a parameter": (_card("params", {"p": {"lr": 0.2, "depth": 3}}), "differing 'p/lr'"),
     "a parameter's type": (_card("params", {"p": {"lr": 0.1, "depth": True}}), "missing 'p/depth'"),
     "a parameter gone": (_card("params", {"p": {"lr": 0.1}}), "missing 'p/depth'"),
@@ -129,27 +133,19 @@ def test_a_change_is_found(change: str, stored: tuple[Path, Archive], tmp_path: 
     whole, archive = stored
     shutil.copytree(whole, tmp_path / "store")
     _move_artifacts(whole, tmp_path / "store")
-    target = make(tmp_path / "store")
-    plan = plan_load(target, archive, PROJECT)
-    assert [run.good for run in verify_runs(target, archive, plan.mapping, [KEY]).runs] == [True]
     apply, said = CHANGES[change]
-    apply(target, tmp_path / "store")
+    apply(make(tmp_path / "store"), tmp_path / "store")
     again = make(tmp_path / "store")
-    mapping = plan_load(again, archive, PROJECT).mapping
-    (run,) = verify_runs(again, archive, mapping, [KEY]).runs
-    assert not run.good
-    assert said in (str(run.error) if run.error else "; ".join(map(str, run.verdict.findings)))
-    if run.error is None and "state" not in {f.kind for f in run.verdict.findings}:
+    (run,) = verify_runs(again, archive, ProjectMapping(), [KEY]).runs
+    assert run.good == (change == "nothing")
+    found = run.verdict.findings if run.verdict else []
+    assert said in (str(run.error) if run.error else "; ".join(map(str, found)))
+    if {finding.kind for finding in found} - {"state"}:
         assert plan_load(again, archive, PROJECT).unverified == [KEY]
 
 
 def _move_artifacts(old: Path, new: Path) -> None:
     """Addresses of artifacts are absolute."""
-    import sqlite3
-    from contextlib import closing
-
-    from migration_pipeline_tests.targets.zenml_backend import DATABASE
-
     with closing(sqlite3.connect(new / DATABASE)) as database:
         moved = "UPDATE artifact_version SET uri = replace(uri, ?, ?)"
         database.execute(moved, (str(old), str(new)))

@@ -19,21 +19,16 @@ from migration_pipeline.targets.zenml.client import ZenmlTarget
 from migration_pipeline.targets.zenml.config import ZenmlConfig
 from migration_pipeline_tests.contract.datasets import DATASETS
 from migration_pipeline_tests.contract.making import DataSet, RunData, build, curve, param
-from migration_pipeline_tests.contract.neptune2 import NEPTUNE2_DATASETS
 from migration_pipeline_tests.targets.zenml_backend import zenml_server
 
-EVERY = {d.name: d for d in (*DATASETS, *NEPTUNE2_DATASETS)}
+EVERY = {d.name: d for d in DATASETS}
 SHARE = (
     "every parameter type",
     "integers beyond 2**53 and 2**31",
     "NaN, ±inf, −0.0, denormals as parameters",
-    "NaN, ±inf, −0.0, denormals as points",
     "names with every punctuation and in other scripts",
-    "texts of 10 kB and 1 MB",
     "5,000 attributes",
     "forks",
-    "kinds of one id",
-    "directories",
 )
 
 
