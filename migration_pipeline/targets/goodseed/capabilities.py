@@ -50,7 +50,7 @@ CAPABILITIES = Capabilities(
     parallel_runs=2,
     measured=Rate(
         what="points",
-        count=500_000,
+        count=400_000,
         seconds=1,
         says="measurement: goodseed 0.4 on 2 cores, without read-back",
     ),

@@ -53,7 +53,7 @@ CAPABILITIES = Capabilities(
     parallel_runs=1,
     measured=Rate(
         what="points",
-        count=500_000,
+        count=300_000,
         seconds=1,
         says="measurement: trackio 0.43 on 2 cores, without read-back",
     ),
