@@ -85,7 +85,7 @@ class Sender:
         return LoadReport(
             scan.key,
             attributes=len(scan.attributes),
-            points=sum(n for (_, kind), n in scan.attributes.items() if kind.endswith("_series")),
+            points=self._points,
             files=sum(1 for row in scan.files if row.path is not None),
             bytes=size,
             losses=self.losses,
@@ -124,16 +124,23 @@ class Sender:
     # --- data and files ---------------------------------------------------------------------
 
     def _data(self) -> None:
-        run = self.scan.run
+        run, left = self.scan.run, self._points
         if run.damage:  # its parts hold what cannot be read
             with self.data.writing(part_name(0)) as stream, pq.ParquetWriter(stream, SCHEMA) as to:
                 for batch in run.batches():
                     to.write_batch(in_memory_form(batch, SCHEMA))
-                    self._count(points=batch.num_rows)
+            self._count(points=left)
             return
         for number, part in enumerate(run.parts):
             self.data.put(part, part_name(number))
-            self._count(points=footer_rows(part))
+            # Which of its rows are points no footer says; the sum is right.
+            points = min(footer_rows(part), left) if number + 1 < len(run.parts) else left
+            self._count(points=points)
+            left -= points
+
+    @property
+    def _points(self) -> int:
+        return sum(n for (_, kind), n in self.scan.attributes.items() if kind.endswith("_series"))
 
     @property
     def _parts(self) -> int:
