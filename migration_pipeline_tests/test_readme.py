@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from migration_pipeline.targets.registry import config_class, target_names
+
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
 PACKAGE = REPOSITORY / "migration_pipeline"
@@ -30,6 +32,9 @@ def section(title: str) -> str:
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
+TARGET_SECTIONS = section("Targets").split("\n### ")[1:]
+
+
 def sources() -> str:
     return "\n".join(p.read_text() for p in sorted(PACKAGE.rglob("*.py")))
 
@@ -44,10 +49,18 @@ def test_quick_start_is_two_lines() -> None:
 
 
 def test_every_setting_is_described_and_exists() -> None:
-    described = set(re.findall(r"\b(?:MIGRATION|MLFLOW|NEPTUNE)_[A-Z_]+\b", section("Settings")))
+    text = section("Settings") + section("Targets")
+    described = set(re.findall(r"\b(?:MIGRATION|NEPTUNE)_[A-Z_]+\b", text))
     used = set(re.findall(r"\bMIGRATION_[A-Z_]+\b", sources()))
     assert used - INTERNAL <= described
     assert all(variable in sources() for variable in described)
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_setting_of_a_target_is_in_its_section(name: str) -> None:
+    section_of = {part.split()[0].strip(":").lower(): part for part in TARGET_SECTIONS}
+    for variable in config_class(name).environment.values():
+        assert f"`{variable}`" in section_of[name] or f"${variable}" in section_of[name]
 
 
 def test_every_job_is_described() -> None:

@@ -28,16 +28,15 @@ def target(folder: Path) -> GoodseedTarget:
     return GoodseedTarget(GoodseedConfig(home=str(folder / "home")))
 
 
-def documented(folder: Path, number: int) -> float:
+def documented(folder: Path, name: str, data: local_loads.Wide) -> float:
     """Seconds of the plain way."""
     import goodseed
 
-    data = local_loads.Wide()
     with contextlib.redirect_stdout(io.StringIO()):
         started = time.perf_counter()
         run = goodseed.Run(
             project="a/b",
-            run_id=f"plain-{number}",
+            run_id=name,
             goodseed_home=folder / "plain",
             storage="local",
             capture_hardware_metrics=False,

@@ -35,37 +35,44 @@ _MODULE = "migration_pipeline_tests.benchmarks.local_loads"
 
 @dataclass
 class Wide:
-    """The run of the speed benchmark, as a training script has it."""
+    """The run of the speed benchmark, as a training script has it: `rows` are what it logs at a
+    step, all series at once, or, when they are `apart`, one at each."""
 
+    apart: bool = False
     parameters: dict[str, float] = field(
         default_factory=lambda: {f"parameters/{i}": i / 7 for i in range(PARAMETERS)}
     )
     rows: list[dict[str, float]] = field(default_factory=list)
+    steps: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = np.random.default_rng(0).random((POINTS, SERIES)).tolist()
+        values = np.random.default_rng(0).random((POINTS, SERIES))
         names = [f"train/metric_{i}" for i in range(SERIES)]
-        self.rows = [dict(zip(names, row, strict=True)) for row in values]
+        steps = np.arange(POINTS, dtype=np.int64)
+        for i, name in enumerate(names):
+            self.values[name] = values[:, i]
+            self.steps[name] = steps * SERIES + i if self.apart else steps
+        rows = [dict(zip(names, row, strict=True)) for row in values.tolist()]
+        self.rows = [{n: v} for row in rows for n, v in row.items()] if self.apart else rows
 
 
-def wide_archive(folder: Path, runs: int) -> Archive:
+def wide_archive(folder: Path, runs: int, data: Wide) -> Archive:
     """So many runs of one content."""
-    archive, data = Archive(folder / "data", folder / "files"), Wide()
+    archive = Archive(folder / "data", folder / "files")
     for number in range(runs):
         key = RunKey(PROJECT, f"wide-{number}")
         with RunWriter(archive, key, "benchmark") as writer:
             rows = [{"path": p, "type": "float", "value": v} for p, v in data.parameters.items()]
             rows.append({"path": "sys/creation_time", "type": "datetime", "value": START})
             writer.write(make_batch(key.project, key.run, rows))
-            for name in data.rows[0]:
-                values = np.array([row[name] for row in data.rows])
-                writer.write(series(key, name, 0, values))
+            for name, values in data.values.items():
+                writer.write(series(key, name, data.steps[name], values))
             writer.commit()
     return archive
 
 
-def series(key: RunKey, name: str, first: int, values: Any) -> pa.RecordBatch:
-    steps = np.arange(first, first + len(values), dtype=np.int64)
+def series(key: RunKey, name: str, steps: Any, values: Any) -> pa.RecordBatch:
     paths = pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(len(values), dtype=np.int32)), pa.array([name])
     )
@@ -74,14 +81,41 @@ def series(key: RunKey, name: str, first: int, values: Any) -> pa.RecordBatch:
     )
 
 
-def speed(folder: Path, make: Make, documented: Callable[[Path, int], float], called: str) -> None:
+Documented = Callable[[Path, str, Wide], float]
+
+
+def speed(
+    folder: Path,
+    make: Make,
+    documented: Documented,
+    called: str,
+    floor: Callable[[Path], float] | None = None,
+) -> None:
+    """With series that share their steps, and with series of which no two have a step in common.
+
+    Args:
+        floor: seconds in which what one run left in the store below a folder is put into an empty
+            one, with nothing read, mapped or made.
+    """
+    for name, pairs in (("together", PAIRS), ("apart", 2)):
+        print(f"{SERIES} series of {POINTS:,} points, steps {name}:")
+        one_speed(folder / name, make, documented, called, Wide(name == "apart"), pairs)
+        if floor is not None:
+            seconds = statistics.median(floor(folder / name / "ours") for _ in range(pairs))
+            print(f"finished rows into the same tables, nothing else: {seconds:.3f} s")
+
+
+def one_speed(
+    folder: Path, make: Make, documented: Documented, called: str, data: Wide, pairs: int
+) -> None:
     """Into one project each way; the first run, which makes the project, does not count."""
-    archive, target = wide_archive(folder / "wide", PAIRS + 1), make(folder / "ours")
+    archive = wide_archive(folder / "wide", pairs + 1, data)
+    target = make(folder / "ours")
     target.check()
     plain, ours = [], []
     for number, run in enumerate(archive.runs(PROJECT).values()):
         used = time.process_time()
-        seconds = documented(folder, number)
+        seconds = documented(folder, f"{folder.name}-{number}", data)
         plain.append((seconds, time.process_time() - used))
         started, used = time.perf_counter(), time.process_time()
         scan = scan_run(run, target.capabilities, ProjectMapping())
@@ -93,7 +127,7 @@ def speed(folder: Path, make: Make, documented: Callable[[Path, int], float], ca
     points = SERIES * POINTS
     print(f"{called}, step by step: {slow:.3f} s ({points / slow:,.0f} points/s)")
     print(f"load from the archive: {fast:.3f} s ({points / fast:,.0f} points/s)")
-    print(f"{slow / fast:.1f} times as fast; {PAIRS} pairs: " + ", ".join(
+    print(f"{slow / fast:.1f} times as fast; {pairs} pairs: " + ", ".join(
         f"{p[0]:.3f}/{o[0]:.3f}" for p, o in zip(plain[1:], ours[1:], strict=True)))  # fmt: skip
     print(f"seconds of the processor: {slow_used:.3f} and {fast_used:.3f} "
           f"({slow_used / fast_used:.1f} times), of which the first of two readings of the archive "
@@ -107,7 +141,7 @@ def nothing_to_do(folder: Path, make: Make, runs: int = 5_000) -> None:
         with RunWriter(archive, key, "benchmark") as writer:
             row = {"path": "parameters/n", "type": "int", "value": number}
             writer.write(make_batch(key.project, key.run, [row]))
-            writer.write(series(key, "loss", 0, np.arange(10) / 7))
+            writer.write(series(key, "loss", np.arange(10), np.arange(10) / 7))
             writer.commit()
     target = make(folder / "many-target")
     plan = plan_load(target, archive, PROJECT)
@@ -155,7 +189,8 @@ def _act(action: str, folder: Path, maker: str, points: int, count: int) -> str:
             for number in range(count):
                 for first in range(0, each, 100_000):
                     values = random.random(min(100_000, each - first))
-                    writer.write(series(key, f"train/metric_{number}", first, values))
+                    steps = np.arange(first, first + len(values), dtype=np.int64)
+                    writer.write(series(key, f"train/metric_{number}", steps, values))
             writer.commit()
         return ""
     module, _, name = maker.partition(":")

@@ -54,7 +54,7 @@ def many(folder: Path, runs: int) -> Archive:
             rows.append({"path": "sys/creation_time", "type": "datetime", "value": START})
             writer.write(make_batch(key.project, key.run, rows))
             for name, values in columns.items():
-                writer.write(local_loads.series(key, name, 0, values))
+                writer.write(local_loads.series(key, name, np.arange(len(values)), values))
             writer.commit()
     return archive
 
