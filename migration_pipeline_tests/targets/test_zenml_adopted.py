@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,11 +42,14 @@ def in_parts(archive: Archive, count: int) -> list[Path]:
     """The run without a manifest, cut into parts as another tool might have."""
     run = archive.find(KEY)
     assert run
-    (part,) = run.parts
-    table = pq.read_table(part).replace_schema_metadata(None)
+    first = run.parts[0]
+    whole = [pq.read_table(part, partitioning=None) for part in run.parts]
+    table = pa.concat_tables(whole).replace_schema_metadata(None)
+    for part in run.parts:
+        part.unlink()
     rows = -(-table.num_rows // count)
     parts = [
-        part.with_name(layout.part_name(layout.name_on_disk("RUN-1"), n)) for n in range(count)
+        first.with_name(layout.part_name(layout.name_on_disk("RUN-1"), n)) for n in range(count)
     ]
     for number, path in enumerate(parts):
         pq.write_table(table.slice(number * rows, rows), path)
