@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from migration_pipeline.targets.registry import config_class, target_names
+from migration_pipeline_tests.machine import lacks
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -83,7 +84,7 @@ def test_what_the_table_of_losses_names_is_what_capabilities_say() -> None:
 
 def test_top_level_holds_what_was_agreed() -> None:
     if not (REPOSITORY / ".git").exists():
-        pytest.skip("this is no git checkout, so what belongs to it is not known")
+        lacks("this is no git checkout, so what belongs to it is not known")
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split("\0")

@@ -30,6 +30,7 @@ from migration_pipeline_tests.archive.making import (
     row,
     write_run,
 )
+from migration_pipeline_tests.machine import lacks
 
 ROWS = [row("weights", "file", b"w"), *points("loss", [i * 10**6 for i in range(300)], [0.5] * 300)]
 
@@ -225,7 +226,7 @@ def test_a_read_only_file_system_is_named(tmp_path: Path) -> None:
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a file system")
+        lacks("this machine does not let us mount a file system")
     try:
         with pytest.raises(ArchiveNotWritableError, match="Read-only") as caught:
             write_run(archive_in(disk), KEY, [row("n", "int", 1)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from migration_pipeline_tests.contract.making import (
     curve,
     write_run,
 )
+from migration_pipeline_tests.machine import obeying_permissions
 
 
 @pytest.fixture(params=sorted(BACKENDS))
@@ -60,7 +60,6 @@ def test_a_store_that_is_read_only(backend: Backend, tmp_path: Path) -> None:
     write_run(archive, RunData("second", tuple(curve("m", 3))))
 
     def load() -> str:
-        _obey_permissions()
         try:
             (run,) = load_all(backend.make(folder), archive).runs
             error = run.error
@@ -72,7 +71,7 @@ def test_a_store_that_is_read_only(backend: Backend, tmp_path: Path) -> None:
     try:
         for path, mode in modes.items():
             path.chmod(mode & ~0o222)
-        said = in_another_process(load)
+        said = in_another_process(lambda: obeying_permissions(load))
     finally:
         for path, mode in modes.items():
             path.chmod(mode)
@@ -84,16 +83,3 @@ def test_a_store_that_is_read_only(backend: Backend, tmp_path: Path) -> None:
     assert [k.run for k in plan.due] == ["second"]
     assert [k.run for k in plan.complete] == ["first"]
     assert all(run.good for run in load_all(backend.make(folder), archive).runs)
-
-
-def _obey_permissions() -> None:
-    """Root may write whatever the mode says; this process gives that right away."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)()
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.capget(header, data):
-        raise OSError(ctypes.get_errno(), "capget")
-    for at in (0, 1):  # effective, permitted
-        data[at] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    if library.capset(header, data):
-        raise OSError(ctypes.get_errno(), "capset")

@@ -105,7 +105,6 @@ def test_what_cannot_begin_exits_non_zero_and_says_why_in_its_last_line(home: Pa
 
 
 def test_the_demo_shows_what_a_stranger_understands(home: Path) -> None:
-    pytest.importorskip("mlflow")
     code, out, err = finish(start(home, "demo", {}))
     assert code == 0, err
     assert " - DEBUG - " not in err

@@ -17,10 +17,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
+from migration_pipeline_tests.machine import lacks
 
 
 @functools.cache
@@ -57,7 +56,7 @@ def postgres_database() -> Iterator[str]:
     """The address of a new database on the local server; without a server the test is skipped."""
     name = f"migration_test_{os.getpid()}_{time.time_ns()}"
     if shutil.which("psql") is None or not psql(f"CREATE DATABASE {name}", check=False):
-        pytest.skip("no PostgreSQL server on this machine")
+        lacks("no PostgreSQL server on this machine")
     try:
         yield f"{POSTGRES.rsplit('/', 1)[0]}/{name}"
     finally:

@@ -19,6 +19,7 @@ from migration_pipeline.sources.neptune2.config import Neptune2Config
 from migration_pipeline.sources.neptune2.source import Neptune2Source
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
+from migration_pipeline_tests.machine import lacks
 from migration_pipeline_tests.trust.crashes import (
     Moment,
     export_everything,
@@ -144,7 +145,6 @@ def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
         shutil.rmtree(stopped)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 @pytest.mark.parametrize("size", ["120k", "200k", "300k", "500k"])
 def test_a_disk_that_is_really_full(
     name: str, server: RunningServer, tmp_path: Path, size: str
@@ -154,7 +154,7 @@ def test_a_disk_that_is_really_full(
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)])
     if mounted.returncode:
-        pytest.skip("this machine does not let root mount a file system")
+        lacks("this machine does not let us mount a file system")
     try:
         archive = Archive(disk / "data", disk / "files")
         with pytest.raises(ArchiveNotWritableError, match=os.strerror(errno.ENOSPC)):

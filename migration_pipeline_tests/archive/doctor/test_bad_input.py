@@ -31,6 +31,7 @@ from migration_pipeline_tests.archive.doctor.projects import (
     training,
 )
 from migration_pipeline_tests.archive.making import archive_in, row
+from migration_pipeline_tests.machine import lacks, obeying_permissions
 
 
 @pytest.mark.parametrize(
@@ -181,20 +182,14 @@ def test_text_that_is_no_utf_8(archive: Archive) -> None:
     assert "part_unreadable" in codes(found)["run 6"]
 
 
-def test_a_directory_that_cannot_be_listed(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of root nothing is kept, so the refusal is the operating system's only by name."""
-    real = os.scandir
-
-    def refusing(path: object) -> object:
-        if str(path) == str(archive.project_directory(PROJECT)):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(os, "scandir", refusing)
-    with pytest.raises(NotAnArchiveError, match=r"cannot be listed .*Permission denied"):
-        examine_archive(archive)
+def test_a_directory_that_cannot_be_listed(archive: Archive) -> None:
+    directory = archive.project_directory(PROJECT)
+    directory.chmod(0)
+    try:
+        with pytest.raises(NotAnArchiveError, match=r"cannot be listed .*Permission denied"):
+            obeying_permissions(lambda: examine_archive(archive))
+    finally:
+        directory.chmod(0o755)
 
 
 def test_a_read_only_disk_is_examined_and_the_report_goes_elsewhere(
@@ -204,7 +199,7 @@ def test_a_read_only_disk_is_examined_and_the_report_goes_elsewhere(
     disk.mkdir()
     mount = ["mount", "--bind", "-o", "ro", str(archive.data.parent), str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount a file system")
+        lacks("this machine does not let us mount a file system")
     try:
         there = Archive(disk / archive.data.name, disk / archive.files.name)
         found = examine_archive(there)

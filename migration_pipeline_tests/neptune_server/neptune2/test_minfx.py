@@ -13,14 +13,12 @@ from typing import Any
 
 import neptune
 import numpy as np
-import pytest
+from minfx import neptune_v2 as minfx
 
 from migration_pipeline.neptune_server import RunningServer
 from migration_pipeline.neptune_server.store import Run
 
 from .clients import PROJECT, QUIET, Raw, open_run, tree
-
-minfx = pytest.importorskip("minfx.neptune_v2", reason="minfx is an extra")
 
 
 @contextmanager
