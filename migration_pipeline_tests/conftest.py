@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 _TARGETS = Path(__file__).parents[1] / "migration_pipeline" / "targets"
-_OURS = ("MIGRATION_", "NEPTUNE_", *(f"{p.name.upper()}_" for p in _TARGETS.iterdir()))
+_OURS = (
+    "MIGRATION_",
+    "NEPTUNE_",
+    "LIGHTNING_",
+    *(f"{p.name.upper()}_" for p in _TARGETS.iterdir()),
+)
 for _variable in [v for v in os.environ if v.startswith(_OURS)]:
     if not _variable.startswith("MIGRATION_TEST_"):  # before any module of ours reads it
         del os.environ[_variable]

@@ -16,7 +16,7 @@ from migration_pipeline.errors import MigrationError
 
 from .archive_store import load_archive
 from .faults import Faults
-from .running import listen, make_server, uvicorn_server
+from .running import http_server, listen, make_server
 from .store import Store
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         server = make_server(store, Faults(), listening)
         print(f"export NEPTUNE_API_TOKEN={server.token}", flush=True)
-        uvicorn_server(server).run(sockets=[listening])
+        http_server(server.app).run(sockets=[listening])
     return 0
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from .app import create_app
 from .auth import Auth
@@ -96,7 +97,7 @@ def make_server(
     return RunningServer(store, faults, f"http://{HOST}:{listening.getsockname()[1]}", protocols)
 
 
-def uvicorn_server(server: RunningServer) -> uvicorn.Server:
+def http_server(app: ASGIApp) -> uvicorn.Server:
     """h11 and asyncio, whatever else is installed: `gate` cuts connections of these.
 
     Idle connections stay open for long, else a pooled connection that closes in the very moment
@@ -104,7 +105,7 @@ def uvicorn_server(server: RunningServer) -> uvicorn.Server:
     opens, the implementation is named that does not need the library's older interface.
     """
     config = uvicorn.Config(
-        server.app,
+        app,
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -134,7 +135,7 @@ def running_server(
     """
     listening = listen(port)
     server = make_server(store or Store(), faults or Faults(), listening, protocols)
-    http = uvicorn_server(server)
+    http = http_server(server.app)
     thread = threading.Thread(
         target=http.run, kwargs={"sockets": [listening]}, name="neptune-server", daemon=True
     )

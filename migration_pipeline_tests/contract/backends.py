@@ -5,7 +5,9 @@ A new target joins by a line in `BACKENDS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,19 @@ Seen = Callable[[str], None]
 """Is told the name of a call to the back end."""
 
 
+@contextlib.contextmanager
+def read_only_folder(folder: Path) -> Iterator[None]:
+    """Nobody may write below a folder until the block ends."""
+    modes = {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+    try:
+        for path, mode in modes.items():
+            path.chmod(mode & ~0o222)
+        yield
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
 @dataclass(frozen=True)
 class Backend:
     """One target for the contract.
@@ -36,12 +51,16 @@ class Backend:
         whole: what a store holds, as values that are equal when the stores are: for comparing a
             disturbed load with an undisturbed one. Ids and times that the back end makes up are
             left out; runs that it has thrown away too.
+        locked: lets a store be read and not written until the block ends.
+        refusal: words of which the message then has one, in lower case.
     """
 
     name: str
     make: Callable[[Path], Target]
     watch: Callable[[Target, Seen, Seen], None]
     whole: Callable[[Path], Any]
+    locked: Callable[[Path], AbstractContextManager[None]] = read_only_folder
+    refusal: tuple[str, ...] = ("read-only", "readonly", "permission denied")
 
 
 BACKENDS: dict[str, Backend] = {
