@@ -175,32 +175,47 @@ class Splitter:
     repeated: UInt64s
     _seen: set[tuple[int, int, int]] = field(default_factory=set)
 
-    def split(self, sent: Sent) -> tuple[Bools, Bools]:
-        """(not sent, because the target has that triple already; to be written down)."""
+    def split(self, sent: Sent, there: Bools | None = None) -> tuple[Bools, Bools]:
+        """(not sent, because the target has that triple already; to be written down).
+
+        Args:
+            there: those of which the target gets to know at all; None: all.
+        """
         again = np.zeros(len(sent.steps), dtype=bool)
         if len(self.repeated):
             hashes = sent.hashes()
             spot = np.searchsorted(self.repeated, hashes)
             spot[spot == len(self.repeated)] = 0
             bits = _bits(sent.values)
-            for row in np.flatnonzero(self.repeated[spot] == hashes):
+            same = self.repeated[spot] == hashes
+            for row in np.flatnonzero(same if there is None else same & there):
                 triple = (int(sent.steps[row]), int(sent.times[row]), int(bits[row]))
+                if sent.by_step:
+                    triple = (triple[0], 0, 0)
                 again[row] = triple in self._seen
                 self._seen.add(triple)
         return again, again | sent.odd
 
 
 def notes(
-    path: str, points: Points, sent: Sent, again: Bools, rows: npt.NDArray[np.intp]
+    path: str,
+    points: Points,
+    sent: Sent,
+    again: Bools,
+    rows: npt.NDArray[np.intp],
+    hidden: Bools | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One JSON object for each of these rows: the triple that the target shows, and the point.
 
-    `again` says that another point has the same triple, so this one comes in addition.
+    `again` says that another point has the same triple, so this one comes in addition; `hidden`
+    that the target shows nothing for it.
     """
     for row in rows:
         yield {
             "attribute": path,
-            "shown": [
+            "shown": None
+            if hidden is not None and hidden[row]
+            else [
                 int(sent.steps[row]),
                 int(sent.times[row]),
                 float_json(float(sent.values[row])),

@@ -5,13 +5,45 @@ Names are injective, and no file is the directory of another, whatever the attri
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from migration_pipeline.archive import layout
+from migration_pipeline.mapping.keys import Attribute
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.mapping.scan import FileRow, RunScan
 from migration_pipeline.mapping.steps import step_text
 
 Upload = tuple[FileRow, dict[str, str]]
 """A row, and what lies where: path within the archived file ("" for itself) → name."""
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """Names of all that a run keeps as files.
+
+    Args:
+        series: series that are held as files → name.
+        rows: file row → what lies where: path within the archived file ("" for itself) → name.
+    """
+
+    series: dict[Attribute, str]
+    rows: list[tuple[FileRow, dict[str, str]]]
+
+
+def name_files(scan: RunScan, series_types: tuple[str, ...]) -> FileNames:
+    """Names that differ, are legal, and none of which is the folder of another."""
+    can = scan.capabilities
+    series = {f"{path}\0{kind}": (path, kind) for path, kind in scan.of_types(series_types)}
+    wanted = {key: f"{path}.jsonl" for key, (path, _) in series.items()}
+    rules = NameRules(f"{can.file_characters}/", can.file_path_max_length, path=True, tree=True)
+    given = assign_names(wanted, rules)
+    return FileNames(
+        {attribute: f"series/{given[key]}" for key, attribute in series.items()},
+        [
+            (row, {child: f"files/{name}" for child, name in inside.items()})
+            for row, inside in upload_names(scan)
+        ],
+    )
 
 
 def upload_names(scan: RunScan) -> list[Upload]:

@@ -28,8 +28,8 @@ from migration_pipeline.mapping.points import Points, Rows, Sent
 from migration_pipeline.mapping.scan import Cut, RunScan, rows_of, values_of
 from migration_pipeline.mapping.steps import Bools
 from migration_pipeline.mapping.terms import Loss
+from migration_pipeline.mapping.uploads import name_files
 from migration_pipeline.mapping.values import float_json
-from migration_pipeline.targets.local.files import name_files
 from migration_pipeline.targets.local.records import RunRecord
 from migration_pipeline.targets.target import LoadReport, Meter
 

@@ -45,9 +45,10 @@ from migration_pipeline.targets.mlflow.naming import (
     identity,
     run_name,
 )
-from migration_pipeline.targets.mlflow.read_back import read_back
-from migration_pipeline.targets.mlflow.resume import ContradictionError, Held, held_of
-from migration_pipeline.targets.mlflow.sending import Sender, plan_names, scratch
+from migration_pipeline.targets.mlflow.read_back import Reader
+from migration_pipeline.targets.mlflow.resume import held_of
+from migration_pipeline.targets.mlflow.sending import Sender, scratch
+from migration_pipeline.targets.remote.resume import ContradictionError, Held
 from migration_pipeline.targets.target import Kin, LoadReport, Meter, TargetRun
 
 PARENT = "mlflow.parentRunId"
@@ -127,7 +128,6 @@ class MlflowTarget:
         begun: FoundRun | None,
     ) -> LoadReport:
         key = scan.key
-        names = plan_names(scan)
         if begun is None:
             run, held = self._create(scan, mapping, kin), Held()
         else:
@@ -137,7 +137,7 @@ class MlflowTarget:
                 if kin.parent and run.tags.get(PARENT) != kin.parent:
                     self._to.client.set_tag(run.id, PARENT, kin.parent)
         with scratch() as directory:
-            sender = Sender(self._to, scan, names, run.id, run.artifacts, directory, meter, held)
+            sender = Sender(self._to, scan, run.id, run.artifacts, directory, meter, held)
             report = sender.send()
         self._registry.register(key, scan.facts, mapping, run.id, run.artifacts, sender.said)
         self._finish(scan, mapping, run.id)
@@ -182,7 +182,8 @@ class MlflowTarget:
         attributes: Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         with self._to.calls("reading a run"):
-            yield from read_back(self._to, self._one(key, mapping), key, into, attributes)
+            run = self._one(key, mapping)
+            yield from Reader(self._to, run, key, self.capabilities, into, attributes).batches()
 
     def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
         run = self._one(key, mapping)

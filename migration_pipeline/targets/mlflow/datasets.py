@@ -38,7 +38,7 @@ def log_datasets(
 
     Args:
         root: where the run's files are.
-        uploads: file rows and what they are called there (`sending.Names`).
+        uploads: file rows and what they are called there (`mapping.uploads.name_files`).
     """
     make, found = to.entities, []
     for row, inside in uploads:

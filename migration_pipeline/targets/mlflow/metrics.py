@@ -12,40 +12,9 @@ from dataclasses import dataclass
 from json import dumps
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from migration_pipeline.mapping.points import Sent
-from migration_pipeline.mapping.steps import Int64s
 from migration_pipeline.targets.mlflow.capabilities import CAPABILITIES, HISTORY_PAGE
 from migration_pipeline.targets.mlflow.rest import Rest
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some points of one metric as MLflow holds them: whole steps, times in ms, values."""
-
-    key: str
-    steps: Int64s
-    times: Int64s
-    values: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> Piece:
-        return Piece(self.key, self.steps[mask], self.times[mask], self.values[mask])
-
-    def before(self, point: int) -> Piece:
-        return Piece(self.key, self.steps[:point], self.times[:point], self.values[:point])
-
-    def after(self, point: int) -> Piece:
-        return Piece(self.key, self.steps[point:], self.times[point:], self.values[point:])
-
-    def hashes(self) -> npt.NDArray[np.uint64]:
-        """64 bits of each point, whatever way it came."""
-        nothing_odd = np.zeros(len(self.steps), dtype=bool)
-        return Sent(self.steps, self.times, self.values, nothing_odd).hashes()
+from migration_pipeline.targets.remote.pieces import Piece, piece
 
 
 @dataclass(frozen=True)
@@ -108,7 +77,7 @@ class ClientMetrics:
                     run_id, key, max_results=HISTORY_PAGE, page_token=token
                 )
                 if page:
-                    yield _piece(
+                    yield piece(
                         key,
                         [p.step for p in page],
                         [p.timestamp for p in page],
@@ -150,7 +119,7 @@ class HttpMetrics:
                     asked["page_token"] = token
                 answer = self._rest.get("metrics/get-history", asked)
                 if page := answer.get("metrics"):
-                    yield _piece(
+                    yield piece(
                         key,
                         [int(p.get("step", 0)) for p in page],
                         [int(p["timestamp"]) for p in page],
@@ -158,15 +127,6 @@ class HttpMetrics:
                     )
                 if not (token := answer.get("next_page_token", "")):
                     break
-
-
-def _piece(key: str, steps: list[int], times: list[int], values: list[float]) -> Piece:
-    return Piece(
-        key,
-        np.array(steps, dtype=np.int64),
-        np.array(times, dtype=np.int64),
-        np.array(values, dtype=np.float64),
-    )
 
 
 def _number(value: float) -> str:

@@ -22,7 +22,8 @@ import sqlalchemy
 from sqlalchemy import bindparam, text
 
 from migration_pipeline.targets.mlflow.capabilities import TABLE_BATCH
-from migration_pipeline.targets.mlflow.metrics import FoundRun, Piece
+from migration_pipeline.targets.mlflow.metrics import FoundRun
+from migration_pipeline.targets.remote.pieces import Piece
 
 _PAGE = 50_000
 _BUSY_SECONDS = 20
