@@ -75,6 +75,16 @@ def repeated(value: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, pa.array([value], type=pa.string()))
 
 
+def without_times(batch: pa.RecordBatch, where: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+    """The batch with no time where the mask is true."""
+    if not where.any():
+        return batch
+    at = batch.schema.get_field_index("timestamp")
+    times = batch.column(at)
+    masked = pa.array(np.asarray(times.cast(pa.int64())), type=pa.int64(), mask=where)
+    return batch.set_column(at, batch.schema.field(at), masked.cast(times.type))
+
+
 def steps_from_micros(
     micros: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import ArchivedRun, RunKey
-from migration_pipeline.archive.digest import RunSums, segments
+from migration_pipeline.archive.digest import RunSums, int64_column, segments
 from migration_pipeline.archive.schema import (
     FILE_TYPES,
     PARAMETER_TYPES,
@@ -279,6 +279,18 @@ def values_of(batch: pa.RecordBatch, column: str, rows: Rows) -> list[Any]:
         data = data.cast(pa.int64())
     values: list[Any] = data.to_pylist()
     return values
+
+
+def line_rows(
+    kind: str, batch: pa.RecordBatch, rows: Rows
+) -> list[tuple[int | None, int | None, Any]]:
+    """(step in millionths, time in ms, value) of each row of a text or histogram series."""
+    micros, no_step = micros_from_steps(rows_of(batch, "step", rows))
+    times, no_time = int64_column(rows_of(batch, "timestamp", rows))
+    return [
+        (None if no_step[i] else int(micros[i]), None if no_time[i] else int(times[i]), value)
+        for i, value in enumerate(values_of(batch, VALUE_COLUMN[kind], rows))
+    ]
 
 
 def _file_rows(batch: pa.RecordBatch, path: str, kind: str, rows: Rows) -> Iterator[FileRow]:

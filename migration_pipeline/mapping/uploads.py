@@ -6,6 +6,7 @@ Names are injective, and no file is the directory of another, whatever the attri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from migration_pipeline.archive import layout
 from migration_pipeline.mapping.keys import Attribute
@@ -80,3 +81,18 @@ def _file_name(row: FileRow) -> str:
         step = "none" if row.step is None else step_text(row.step)
         return f"{row.attribute}/step_{step}{extension}"
     return row.attribute if row.attribute.endswith(extension) else f"{row.attribute}{extension}"
+
+
+def file_line(row: FileRow, inside: dict[str, str]) -> dict[str, Any]:
+    """A line of `sidecar.FILES`."""
+    line: dict[str, Any] = {
+        "attribute": row.attribute,
+        "type": row.type,
+        "step": None if row.step is None else step_text(row.step),
+        "time": row.time,
+    }
+    if row.path is None:
+        return {**line, "artifact": None}
+    if set(inside) == {""}:
+        return {**line, "artifact": inside[""]}
+    return {**line, "directory": inside}

@@ -12,6 +12,7 @@ from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
 from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.targets.stores import sqlite_uri
+from migration_pipeline_tests.targets.watching import WatchedObject
 
 
 def make(folder: Path) -> MlflowTarget:
@@ -21,32 +22,10 @@ def make(folder: Path) -> MlflowTarget:
     return MlflowTarget(MlflowConfig(tracking_uri=uri))
 
 
-class _Watched:
-    """Stands before MLflow's client."""
-
-    def __init__(
-        self, client: Any, before: Callable[[str], None], after: Callable[[str], None]
-    ) -> None:
-        self._client, self._before, self._after = client, before, after
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-        if not callable(call):
-            return call
-
-        def watched(*arguments: Any, **options: Any) -> Any:
-            self._before(name)
-            result = call(*arguments, **options)
-            self._after(name)
-            return result
-
-        return watched
-
-
 def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
     """Calls to MLflow's client, and statements to its tables."""
     assert isinstance(target, MlflowTarget)
-    put_before(target, lambda calls: _Watched(calls, before, after))
+    put_before(target, lambda calls: WatchedObject(calls, before, after))
 
 
 def put_before(target: MlflowTarget, around: Callable[[Any], Any]) -> None:

@@ -67,21 +67,36 @@ def postgres_database() -> Iterator[str]:
 def mlflow_server(folder: Path) -> Iterator[str]:
     """A real `mlflow server`; yields its address."""
     uri = sqlite_uri(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     # Its job runners start processes of their own, and are of no use here.
     quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "server.log").open("wb") as log:
+    with in_a_process(command, quiet, port, folder / "server.log") as address:
+        yield address
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def in_a_process(
+    command: list[str], environment: dict[str, str], port: int, log: Path
+) -> Iterator[str]:
+    """A server that answers `/health` once it is ready; yields its address."""
+    address = f"http://127.0.0.1:{port}"
+    with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=quiet, start_new_session=True
+            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}", process)
-            yield f"http://127.0.0.1:{port}"
+            _wait_for(address, process)
+            yield address
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 15)
@@ -94,4 +109,4 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
             return
         time.sleep(0.3)
-    raise RuntimeError("the MLflow server did not start")
+    raise RuntimeError(f"the server did not start: {' '.join(map(str, process.args))}")

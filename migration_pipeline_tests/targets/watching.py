@@ -1,4 +1,4 @@
-"""Lets a test see, and disturb, every statement that goes to a SQLite database."""
+"""Lets a test see, and disturb, every call that goes to a back end."""
 
 from __future__ import annotations
 
@@ -61,3 +61,14 @@ def _watched(name: str, call: Callable[..., Any], before: Seen, after: Seen) -> 
         return result
 
     return watched
+
+
+class WatchedObject:
+    """Stands before an object, and tells of each call to one of its methods."""
+
+    def __init__(self, own: Any, before: Seen, after: Seen) -> None:
+        self._own, self._before, self._after = own, before, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._own, name)
+        return _watched(name, found, self._before, self._after) if callable(found) else found

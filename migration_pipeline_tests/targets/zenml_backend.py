@@ -11,13 +11,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -27,6 +23,8 @@ from typing import Any
 from migration_pipeline.targets.target import Target
 from migration_pipeline.targets.zenml.client import ZenmlTarget
 from migration_pipeline.targets.zenml.config import ZenmlConfig
+from migration_pipeline_tests.targets.stores import free_port, in_a_process
+from migration_pipeline_tests.targets.watching import WatchedObject
 
 DATABASE = "local_stores/default_zen_store/zenml.db"
 
@@ -55,35 +53,13 @@ def make(folder: Path) -> ZenmlTarget:
     return ZenmlTarget(configuration(folder))
 
 
-class _Watched:
-    """Stands before ZenML's store, or its artifact store."""
-
-    def __init__(
-        self, own: Any, before: Callable[[str], None], after: Callable[[str], None]
-    ) -> None:
-        self._own, self._before, self._after = own, before, after
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._own, name)
-        if not callable(call):
-            return call
-
-        def watched(*arguments: Any, **options: Any) -> Any:
-            self._before(name)
-            result = call(*arguments, **options)
-            self._after(name)
-            return result
-
-        return watched
-
-
 def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
     assert isinstance(target, ZenmlTarget)
     opened = target._to._opened
     target._to.__dict__["_opened"] = replace(
         opened,
-        store=_Watched(opened.store, before, after),
-        artifacts=_Watched(opened.artifacts, before, after),
+        store=WatchedObject(opened.store, before, after),
+        artifacts=WatchedObject(opened.artifacts, before, after),
     )
 
 
@@ -160,9 +136,7 @@ def _files(folder: Path) -> list[tuple[str, str]]:
 def zenml_server(folder: Path, auth: str = "OAUTH2_PASSWORD_BEARER") -> Iterator[str]:
     """A real ZenML server; yields its address. The user `default` has no password."""
     configuration(folder / "server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "zenml.zen_server.zen_server_api:app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     settings = {
@@ -175,23 +149,6 @@ def zenml_server(folder: Path, auth: str = "OAUTH2_PASSWORD_BEARER") -> Iterator
         "ZENML_LOGGING_VERBOSITY": "WARNING",
     }
     others = {k: v for k, v in os.environ.items() if not k.startswith("ZENML_")}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=others | settings, start_new_session=True
-        )
-        try:
-            _wait_for(f"http://127.0.0.1:{port}", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 15)
-            process.wait(timeout=30)
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
-            return
-        time.sleep(0.3)
-    raise RuntimeError("the ZenML server did not start")
+    log = folder / "server.log"
+    with in_a_process(command, others | settings, port, log) as address:
+        yield address

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.mapping.points import Rows, Sent
-from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping.scan import RunScan, line_rows
 from migration_pipeline.mapping.steps import Bools, as_doubles, as_held
 from migration_pipeline.mapping.values import to_text
 from migration_pipeline.targets.goodseed.capabilities import CAPABILITIES
@@ -133,7 +133,7 @@ class GoodseedSender(LocalSender):
     # --- text and histograms --------------------------------------------------------------------
 
     def lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
-        lines = list(self.line_rows(kind, batch, rows))
+        lines = list(line_rows(kind, batch, rows))
         self.count(points=len(lines))
         if kind == "histogram_series":
             for step, time, value in lines:

@@ -26,6 +26,7 @@ from migration_pipeline.archive.schema import (
     make_batch,
     repeated,
     steps_from_micros,
+    without_times,
 )
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.steps import Bools, Int64s
@@ -275,16 +276,6 @@ def line_row(
         line = json.loads(value)
         row = next(sidecar.series_rows(attribute.path, attribute.type, iter([line])))
     return row
-
-
-def without_times(batch: pa.RecordBatch, where: Bools) -> pa.RecordBatch:
-    """The batch with no time where the mask is true."""
-    if not where.any():
-        return batch
-    at = batch.schema.get_field_index("timestamp")
-    times = batch.column(at)
-    masked = pa.array(np.asarray(times.cast(pa.int64())), type=pa.int64(), mask=where)
-    return batch.set_column(at, batch.schema.field(at), masked.cast(times.type))
 
 
 def _int64s(items: list[int | None]) -> tuple[Int64s, Bools]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from migration_pipeline.archive.digest import int64_column
-from migration_pipeline.archive.schema import PARAMETER_TYPES, VALUE_COLUMN, micros_from_steps
+from migration_pipeline.archive.schema import PARAMETER_TYPES
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import key_names, renames
 from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Sent
-from migration_pipeline.mapping.scan import Cut, RunScan, rows_of, values_of
+from migration_pipeline.mapping.scan import Cut, RunScan, line_rows
 from migration_pipeline.mapping.steps import Bools
 from migration_pipeline.mapping.terms import Loss
 from migration_pipeline.mapping.uploads import name_files
@@ -232,22 +230,11 @@ class LocalSender(ABC):
             value = json.dumps(sidecar.histogram_line(step, time, value))
         self.keep("neptune_lines", (self.numbers[path, kind], shown, step, time, value))
 
-    @staticmethod
-    def line_rows(
-        kind: str, batch: pa.RecordBatch, rows: Rows
-    ) -> Iterator[tuple[int | None, int | None, Any]]:
-        """(step in millionths, time in ms, value) of each row."""
-        micros, no_step = micros_from_steps(rows_of(batch, "step", rows))
-        times, no_time = int64_column(rows_of(batch, "timestamp", rows))
-        for i, value in enumerate(values_of(batch, VALUE_COLUMN[kind], rows)):
-            step = None if no_step[i] else int(micros[i])
-            yield step, None if no_time[i] else int(times[i]), value
-
     def _line_file(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
         file = self.scratch / str(self.numbers[path, kind])
         line = sidecar.text_line if kind == "string_series" else sidecar.histogram_line
         with file.open("ab") as stream:
-            for step, time, value in self.line_rows(kind, batch, rows):
+            for step, time, value in line_rows(kind, batch, rows):
                 sidecar.write_line(stream, line(step, time, value))
         self.count(points=rows.stop - rows.start if isinstance(rows, slice) else len(rows))
 

@@ -26,6 +26,7 @@ from migration_pipeline.archive.schema import (
     float_series_batch,
     make_batch,
     repeated,
+    without_times,
 )
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping import sidecar
@@ -250,7 +251,7 @@ class RemoteReader(ABC):
             )
             timeless = path in self.migration.timeless
             none = piece.times == self.migration.start
-            yield _without_times(batch, none) if timeless else batch
+            yield without_times(batch, none) if timeless else batch
         if extra:
             yield self._kept_points(path, extra)
 
@@ -320,13 +321,3 @@ def _kept_value(line: dict[str, Any]) -> Any:
 
 def _triple(step: int, time: int, value: float) -> Triple:
     return step, time, None if math.isnan(value) else value
-
-
-def _without_times(batch: pa.RecordBatch, where: Any) -> pa.RecordBatch:
-    """The batch with no time where the mask is true."""
-    at = batch.schema.get_field_index("timestamp")
-    times = batch.column(at)
-    masked = pa.array(
-        np.asarray(times.cast(pa.int64())), type=pa.int64(), mask=np.asarray(where)
-    ).cast(times.type)
-    return batch.set_column(at, batch.schema.field(at), masked)

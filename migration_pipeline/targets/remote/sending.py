@@ -20,17 +20,15 @@ import numpy as np
 import pyarrow as pa
 
 from migration_pipeline import __version__
-from migration_pipeline.archive.digest import int64_column
-from migration_pipeline.archive.schema import VALUE_COLUMN, micros_from_steps
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import key_names, renames
 from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Sent, Splitter, notes
-from migration_pipeline.mapping.scan import Cut, FileRow, RunScan, rows_of, values_of
-from migration_pipeline.mapping.steps import Bools, step_text
+from migration_pipeline.mapping.scan import Cut, FileRow, RunScan, line_rows
+from migration_pipeline.mapping.steps import Bools
 from migration_pipeline.mapping.terms import Loss
-from migration_pipeline.mapping.uploads import name_files
+from migration_pipeline.mapping.uploads import file_line, name_files
 from migration_pipeline.mapping.values import float_json
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.resume import Held
@@ -280,7 +278,7 @@ class RemoteSender(ABC):
         index.parent.mkdir(parents=True, exist_ok=True)
         with index.open("wb") as stream:
             for row, inside in self.files.rows:
-                sidecar.write_line(stream, _file_line(row, inside))
+                sidecar.write_line(stream, file_line(row, inside))
                 for child, name in inside.items():
                     file = self.scan.run.file(row.path or "")
                     source = file / child if child else file
@@ -342,29 +340,3 @@ class RemoteSender(ABC):
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(migration.model_dump(), ensure_ascii=False, indent=1)
         file.write_text(text, encoding="utf-8")
-
-
-def line_rows(
-    kind: str, batch: pa.RecordBatch, rows: Rows
-) -> list[tuple[int | None, int | None, Any]]:
-    """(step in millionths, time in ms, value) of each row of a text or histogram series."""
-    micros, no_step = micros_from_steps(rows_of(batch, "step", rows))
-    times, no_time = int64_column(rows_of(batch, "timestamp", rows))
-    return [
-        (None if no_step[i] else int(micros[i]), None if no_time[i] else int(times[i]), value)
-        for i, value in enumerate(values_of(batch, VALUE_COLUMN[kind], rows))
-    ]
-
-
-def _file_line(row: FileRow, inside: dict[str, str]) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "attribute": row.attribute,
-        "type": row.type,
-        "step": None if row.step is None else step_text(row.step),
-        "time": row.time,
-    }
-    if row.path is None:
-        return {**line, "artifact": None}
-    if set(inside) == {""}:
-        return {**line, "artifact": inside[""]}
-    return {**line, "directory": inside}

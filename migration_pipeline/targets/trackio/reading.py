@@ -19,10 +19,11 @@ from migration_pipeline.archive.schema import (
     float_series_batch,
     float_to_micros,
     make_batch,
+    without_times,
 )
 from migration_pipeline.mapping.steps import Int64s
 from migration_pipeline.mapping.values import from_text
-from migration_pipeline.targets.local.reading import LocalReader, without_times
+from migration_pipeline.targets.local.reading import LocalReader
 from migration_pipeline.targets.local.records import Named, RunRecord
 from migration_pipeline.targets.local.times import from_iso
 from migration_pipeline.targets.trackio.writing import HISTOGRAM, blob_path

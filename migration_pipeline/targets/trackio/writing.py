@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 
 from migration_pipeline.mapping.points import Rows, Sent
-from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping.scan import RunScan, line_rows
 from migration_pipeline.mapping.steps import Bools, as_doubles, as_held
 from migration_pipeline.mapping.values import to_text
 from migration_pipeline.targets.local.records import RunRecord
@@ -131,7 +131,7 @@ class TrackioSender(LocalSender):
     def lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
         name = self.keys[path, kind]
         times, steps, texts = [], [], []
-        for step, time, value in self.line_rows(kind, batch, rows):
+        for step, time, value in line_rows(kind, batch, rows):
             if _is_held(step, time, value):
                 assert step is not None
                 assert time is not None
