@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
-import statistics
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 
 from migration_pipeline_tests.servers.litlogger import rules
@@ -144,17 +145,25 @@ def summary(account: Account, request: Request, body: dict[str, Any]) -> Any:
 
 
 def _summary(values: list[Value]) -> dict[str, Any]:
-    numbers = [value for _, _, value in values]
+    numbers = np.array([value for _, _, value in values])
     steps = [int(step) for step, _, _ in values]
-    mean = statistics.fmean(numbers)
+    with np.errstate(all="ignore"):
+        mean, variance = float(numbers.mean()), float(numbers.var())
     return {
         "numValues": str(len(values)),
-        "minValue": min(numbers),
-        "maxValue": max(numbers),
-        "meanValue": mean,
-        "variance": statistics.fmean((number - mean) ** 2 for number in numbers),
-        "lastValue": numbers[-1],
+        "minValue": float(numbers.min()),
+        "maxValue": float(numbers.max()),
+        "meanValue": _double(mean),
+        "variance": _double(variance),
+        "lastValue": values[-1][2],
         "lastStep": str(steps[-1]),
         "minStep": str(min(steps)),
         "maxStep": str(max(steps)),
     }
+
+
+def _double(value: float) -> float | str:
+    """As protobuf's JSON has it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

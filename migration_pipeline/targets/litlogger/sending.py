@@ -1,0 +1,158 @@
+"""Sends one run to Lightning AI: points, files, what is kept beside; its parameters go with the
+mark of completion, for an update replaces all tags at once.
+
+Points are appended and never merged, so none is sent twice. Where an answer was lost, the summary
+that the service keeps of each metric tells whether they arrived; the same summary is asked for
+before the run is called complete, since readers see points seconds after they were taken.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from migration_pipeline.errors import TargetRefusedError
+from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.targets.litlogger.capabilities import MAX_PARTS, PART_BYTES
+from migration_pipeline.targets.litlogger.connection import Connection, UnclearError, unavailable
+from migration_pipeline.targets.litlogger.records import Experiment, Records
+from migration_pipeline.targets.remote.pieces import Piece
+from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
+from migration_pipeline.targets.target import Meter
+
+_LOOK_FIRST, _LOOK_MOST = 0.1, 3.0
+"""Seconds between looks at what has become visible."""
+_UNCLEAR = 5
+"""How often points are sent that nobody knows the fate of."""
+
+
+class Sender(RemoteSender):
+    """See `RemoteSender`; `parameters` is filled."""
+
+    def __init__(
+        self,
+        to: Connection,
+        records: Records,
+        experiment: Experiment,
+        scan: RunScan,
+        scratch: Path,
+        meter: Meter | None,
+    ) -> None:
+        super().__init__(scan, scratch, meter)
+        self._to, self._records, self._experiment = to, records, experiment
+        self._sent: dict[str, int] = {}
+        self.parameters: dict[str, str] = {}
+
+    # --- points ---------------------------------------------------------------------------------
+
+    def put_points(self, pieces: Sequence[Piece]) -> None:
+        values = points_json(pieces)
+        new = {name: len(of) for name, of in values.items()}
+        metrics = (f'{{"name":{_text(n)},"values":[{",".join(of)}]}}' for n, of in values.items())
+        body = f'{{"metrics":[{",".join(metrics)}]}}'.encode()
+        for turn in range(_UNCLEAR):
+            try:
+                self._to.append(self._experiment.teamspace.id, self._experiment.id, body)
+                break
+            except UnclearError:
+                after = {name: self._sent.get(name, 0) + count for name, count in new.items()}
+                if self._visible(after):
+                    break
+                if turn == _UNCLEAR - 1:
+                    raise
+        for name, count in new.items():
+            self._sent[name] = self._sent.get(name, 0) + count
+
+    def finish_points(self) -> None:
+        if not self._visible(self._sent):
+            raise unavailable(
+                self._to,
+                f"run {self.scan.key}: not all of its points can be read "
+                f"{self._to.visible_seconds:g} s after they were taken (LITLOGGER_VISIBLE_SECONDS)",
+            )
+
+    def _visible(self, counts: Mapping[str, int]) -> bool:
+        """Waits until the service shows that many points of each metric; False: it does not.
+
+        Raises:
+            TargetRefusedError: it shows more, or a part of a request.
+        """
+        if not counts:
+            return True
+        until, wait = time.monotonic() + self._to.visible_seconds, _LOOK_FIRST
+        while True:
+            shown = self._records.counts(self._experiment)
+            there = {name: int(shown.get(name, {}).get("numValues", 0)) for name in counts}
+            more = sorted(name for name, count in counts.items() if there[name] > count)
+            if more:
+                raise TargetRefusedError(
+                    f"target litlogger at {self._to.address}: {more[0]!r} of run {self.scan.key} "
+                    f"has {there[more[0]]:,} points there, more than the {counts[more[0]]:,} that "
+                    "were sent",
+                    "Start again when nobody else writes to that experiment; it is then made anew.",
+                )
+            if there == counts:
+                return True
+            if (left := until - time.monotonic()) <= 0:
+                return False
+            time.sleep(min(wait, left))
+            wait = min(2 * wait, _LOOK_MOST)
+
+    # --- parameters and files -------------------------------------------------------------------
+
+    def put_parameters(self, parameters: Sequence[Parameter]) -> None:
+        self.parameters |= {one.name: one.shown for one in parameters}
+
+    def put_files(self, files: Sequence[Upload]) -> None:
+        for file in files:
+            self._to.patiently(partial(self._put_file, file), f"sending {file.name}")
+            self._records.register_file(self._experiment, file.name)
+
+    def _put_file(self, file: Upload) -> None:
+        """To addresses that are signed anew for each try: they expire."""
+        path = f"{self._experiment.folder}/{file.name}"
+        if file.size <= PART_BYTES:
+            _, urls = self._records.sign(self._experiment, path)
+            with file.source.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                # An empty stream would go in chunks.
+                self._put_to(urls[0], stream if size else b"", size)
+            return
+        each = max(PART_BYTES, math.ceil(file.size / MAX_PARTS))
+        upload, urls = self._records.sign(self._experiment, path, math.ceil(file.size / each), each)
+        done = []
+        with file.source.open("rb") as stream:
+            for url in sorted(urls, key=lambda url: int(url["part_number"])):
+                content = stream.read(each)
+                tag = self._put_to(url, content, len(content))
+                done.append({"part_number": url["part_number"], "etag": tag})
+        self._records.complete_upload(self._experiment, path, upload, done)
+
+    def _put_to(self, url: Mapping[str, Any], content: Any, size: int) -> str:
+        return self._to.put(str(url["url"]), dict(url.get("headers") or {}), content, size)
+
+
+def points_json(pieces: Sequence[Piece]) -> dict[str, list[str]]:
+    """Name → its values as JSON objects, in their order: doubles to the last bit, steps as text,
+    times in ms."""
+    found: dict[str, list[str]] = {}
+    for piece in pieces:
+        times = np.datetime_as_string(piece.times.astype("datetime64[ms]"), unit="ms").tolist()
+        points = zip(piece.values.tolist(), piece.steps.tolist(), times, strict=True)
+        found.setdefault(piece.key, []).extend(
+            f'{{"value":{value!r},"step":"{step}","createdAt":"{at}Z"}}'
+            for value, step, at in points
+        )
+    return found
+
+
+def _text(name: str) -> str:
+    return json.dumps(name)
