@@ -77,6 +77,7 @@ def _folder(name: str, prefix: str, module: str = "", extra: str = "") -> _Entry
 _TARGETS: dict[str, _Entry] = {
     "dummy": _folder("dummy", "Dummy", module="pyarrow"),
     "goodseed": _folder("goodseed", "Goodseed"),
+    "litlogger": _folder("litlogger", "Litlogger"),
     "mlflow": _folder("mlflow", "Mlflow"),
     "trackio": _folder("trackio", "Trackio"),
     "zenml": _folder("zenml", "Zenml"),

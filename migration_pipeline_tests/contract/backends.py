@@ -16,6 +16,7 @@ from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.targets import (
     dummy_backend,
     goodseed_backend,
+    litlogger_backend,
     mlflow_backend,
     trackio_backend,
     zenml_backend,
@@ -68,6 +69,14 @@ BACKENDS: dict[str, Backend] = {
     for backend in (
         Backend("dummy", dummy_backend.make, dummy_backend.watch, dummy_backend.whole),
         Backend("goodseed", goodseed_backend.make, goodseed_backend.watch, goodseed_backend.whole),
+        Backend(
+            "litlogger",
+            litlogger_backend.make,
+            litlogger_backend.watch,
+            litlogger_backend.whole,
+            litlogger_backend.locked,
+            ("permission denied",),
+        ),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
         Backend("trackio", trackio_backend.make, trackio_backend.watch, trackio_backend.whole),
         Backend("zenml", zenml_backend.make, zenml_backend.watch, zenml_backend.whole),
