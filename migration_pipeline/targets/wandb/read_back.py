@@ -1,0 +1,61 @@
+"""Reads one run from W&B in the archive's terms: config, history, files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.mapping.terms import Capabilities
+from migration_pipeline.mapping.values import from_text
+from migration_pipeline.targets.remote.pieces import Piece
+from migration_pipeline.targets.remote.reading import RemoteReader
+from migration_pipeline.targets.wandb.rows import pieces_of
+from migration_pipeline.targets.wandb.runs import FoundRun, Place
+
+
+class Reader(RemoteReader):
+    """Reads one run."""
+
+    def __init__(
+        self,
+        place: Place,
+        run: FoundRun,
+        key: RunKey,
+        can: Capabilities,
+        into: Path,
+        only: Collection[str] | None,
+    ) -> None:
+        self._place, self._run = place, run
+        super().__init__(key, place.address, can, into, only)
+
+    def shown_parameters(self) -> Mapping[str, Any]:
+        return self._run.parameters
+
+    def decode(self, kind: str, shown: Any) -> Any:
+        number = isinstance(shown, int | float) and not isinstance(shown, bool)
+        if kind == "float" and number:
+            return float(shown)
+        if kind == "int" and number and int(shown) == shown:
+            return int(shown)
+        if kind == "bool" and isinstance(shown, bool):
+            return shown
+        if kind == "string_set" and isinstance(shown, list):
+            return from_text(kind, dumps(shown))
+        if isinstance(shown, str) and kind != "string_set" and kind != "bool":
+            return from_text(kind, shown)
+        raise ValueError(f"{shown!r} is no {kind}")
+
+    def shown_points(self, names: Collection[str], others: bool) -> Iterator[Piece]:
+        """History is asked for whole: asked for several names, W&B shows the rows that have all of
+        them."""
+        if not names and not others:
+            return
+        asked = frozenset(names)
+        for rows in self._place.rows(self._run):
+            yield from pieces_of(rows, lambda name: others or name in asked)
+
+    def fetch(self, name: str, to: Path) -> bool:
+        return self._place.fetch(self._run, name, to)

@@ -1,0 +1,129 @@
+"""Sends one run to W&B: rows, parameters, files; the mark is the caller's.
+
+`historyLineCount` says how many rows are there. The same archive gives the same rows in the same
+order, so a load that was cut off goes on behind them, once they were read back and found the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping.values import to_text
+from migration_pipeline.targets.remote.pieces import Piece
+from migration_pipeline.targets.remote.resume import ContradictionError, Held
+from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
+from migration_pipeline.targets.target import Meter
+from migration_pipeline.targets.wandb.capabilities import REQUEST_BYTES, STEP
+from migration_pipeline.targets.wandb.rows import Row, lines_of, same
+from migration_pipeline.targets.wandb.runs import FoundRun, Place
+
+_WHOLE = 2**53
+"""Above it JSON's numbers are not exact everywhere."""
+
+
+class Sender(RemoteSender):
+    """Sends the rows of one run, which begin at the offset 0 and have no gaps."""
+
+    def __init__(
+        self,
+        place: Place,
+        run: FoundRun,
+        scan: RunScan,
+        scratch: Path,
+        meter: Meter | None,
+        held: Held,
+    ) -> None:
+        super().__init__(scan, scratch, meter, held)
+        self._place, self._run = place, run
+        self._there = _rows_of(place, run)
+        self.rows = 0
+        """That were sent, or passed over."""
+        self.parameters: dict[str, Any] = {}
+        self._last: dict[str, tuple[int, int, float]] = {}
+
+    def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
+        if cut:
+            return text, False
+        if kind == "int":
+            return (value if abs(value) <= _WHOLE else text), True
+        if kind == "float":
+            plain = np.isfinite(value) and not (value == 0 and np.signbit(value))
+            return (value if plain else to_text(kind, value)), True
+        if kind == "string_set":
+            return list(value), True
+        return (value if kind == "bool" else text), True
+
+    def put_parameters(self, parameters: Sequence[Parameter]) -> None:
+        """They leave with the mark, for config is written whole."""
+        self.parameters |= {one.name: one.shown for one in parameters}
+
+    def put_points(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self._note_last(piece)
+        lines = lines_of(pieces, self.rows)
+        first = self.rows
+        self.rows += len(lines)
+        start = self._pass_over(lines) if first < self._run.lines else 0
+        size, begin = 0, start
+        for i in range(start, len(lines)):
+            size += len(lines[i]) + 3
+            if size >= REQUEST_BYTES:
+                self._place.send_lines(self._run, first + begin, lines[begin : i + 1])
+                size, begin = 0, i + 1
+        if begin < len(lines):
+            self._place.send_lines(self._run, first + begin, lines[begin:])
+
+    def _pass_over(self, lines: Sequence[str]) -> int:
+        """How many of the next rows are there.
+
+        Raises:
+            ContradictionError: others are there.
+        """
+        there = self._run.lines - self.rows + len(lines)
+        for i in range(min(there, len(lines))):
+            if not same(lines[i], next(self._there, {})):
+                raise ContradictionError
+        return min(there, len(lines))
+
+    def finish_points(self) -> None:
+        if self._run.lines > self.rows:
+            raise ContradictionError
+
+    def put_files(self, files: Sequence[Upload]) -> None:
+        self._place.send_files(self._run, files)
+
+    @property
+    def series(self) -> list[str]:
+        return sorted(name for (_, kind), name in self.keys.items() if kind == "float_series")
+
+    def summary(self) -> str:
+        """The last value of each series, which W&B leaves to its clients."""
+        last: dict[str, Any] = {key: value for key, (_, _, value) in self._last.items()}
+        facts = self.scan.facts
+        if facts.start is not None and facts.end is not None:
+            last["_runtime"] = (facts.end - facts.start) / 1000
+        if self._last:
+            step, time, _ = max(self._last.values(), key=lambda at: at[:2])
+            last |= {STEP: step / 1_000_000, "_timestamp": time / 1000, "_step": self.rows - 1}
+        return dumps(last, ensure_ascii=False)
+
+    def _note_last(self, piece: Piece) -> None:
+        """The latest point is that of the largest step, then time, then the last one."""
+        order = np.lexsort((np.arange(len(piece)), piece.times, piece.steps))
+        at = order[-1]
+        found = (int(piece.steps[at]), int(piece.times[at]), float(piece.values[at]))
+        before = self._last.get(piece.key)
+        if before is None or found[:2] >= before[:2]:
+            self._last[piece.key] = found
+
+
+def _rows_of(place: Place, run: FoundRun) -> Iterator[Row]:
+    """Rows that are there, asked for as they are needed."""
+    for page in place.rows(run):
+        yield from page
