@@ -80,6 +80,7 @@ _TARGETS: dict[str, _Entry] = {
     "litlogger": _folder("litlogger", "Litlogger"),
     "mlflow": _folder("mlflow", "Mlflow"),
     "trackio": _folder("trackio", "Trackio"),
+    "wandb": _folder("wandb", "Wandb"),
     "zenml": _folder("zenml", "Zenml"),
 }
 _KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}
