@@ -19,6 +19,7 @@ from migration_pipeline_tests.targets import (
     litlogger_backend,
     mlflow_backend,
     trackio_backend,
+    wandb_backend,
     zenml_backend,
 )
 
@@ -79,6 +80,14 @@ BACKENDS: dict[str, Backend] = {
         ),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
         Backend("trackio", trackio_backend.make, trackio_backend.watch, trackio_backend.whole),
+        Backend(
+            "wandb",
+            wandb_backend.make,
+            wandb_backend.watch,
+            wandb_backend.whole,
+            wandb_backend.locked,
+            ("permission denied",),
+        ),
         Backend("zenml", zenml_backend.make, zenml_backend.watch, zenml_backend.whole),
     )
 }
