@@ -14,12 +14,18 @@ from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.targets.stores import sqlite_uri
 from migration_pipeline_tests.targets.watching import WatchedObject
 
+_BATCH = 400
+"""Points at a time: so few that a load has moments between them."""
+
 
 def make(folder: Path) -> MlflowTarget:
     """The store below a folder; a new one when there is none."""
     database = folder / "mlflow.db"
     uri = f"sqlite:///{database}" if database.exists() else sqlite_uri(folder)
-    return MlflowTarget(MlflowConfig(tracking_uri=uri))
+    target = MlflowTarget(MlflowConfig(tracking_uri=uri))
+    if target._to.tables:
+        target._to.tables.batch = _BATCH
+    return target
 
 
 def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
