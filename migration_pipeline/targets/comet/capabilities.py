@@ -1,5 +1,4 @@
-"""What Comet can hold, as far as it is known; there is no client here yet, so it can be planned for
-and not loaded into.
+"""What Comet can hold.
 
 Published: Comet's documentation, limits and performance. Kept by its SDK: comet-ml 3.58.8. What
 neither says is in `assumed`, with the cautious value.
@@ -8,6 +7,7 @@ neither says is in `assumed`, with the cautious value.
 from __future__ import annotations
 
 from migration_pipeline.mapping.terms import Capabilities, Rate
+from migration_pipeline.targets.comet.naming import MARKS
 
 _PUBLISHED = "Comet's published limit of online experiments, so it takes at least that long"
 
@@ -16,23 +16,31 @@ CAPABILITIES = Capabilities(
     key_max_length=100,
     key_characters=r"\w.\- :/",
     key_is_path=False,
+    # parameters by which runs are found
+    key_reserved=tuple(MARKS.values()),
     # typed as integers in documentation and SDK; what the server does with others is not published
     integer_steps=True,
-    # a batch that is sent twice is there twice
-    repeated_points=True,
+    # whether equal ones are kept as two is not published
+    repeated_points=False,
     nan=False,
     infinity=False,
     negative_zero=False,
     # the batch endpoint takes ms; without it a point has the time of its arrival
     point_times="required",
-    # the SDK cuts values at 1,000
+    # the SDK cuts values of parameters and others at 1,000
     parameter_max_length=1000,
+    parameter_nul=False,
     parameter_types="text",
+    tag_max_length=1000,
     string_series="file",
     # its histograms have bins of their own: edges are not kept
     histogram_series="file",
     files="native",
     forks="tag",
+    # characters that pages, URLs and object stores take alike
+    file_characters=r"\w .=,()@+\-",
+    # the server says its limit in the handshake, and no number is published
+    file_path_max_length=250,
     # the SDK's default
     points_per_request=1000,
     parameters_per_request=1000,
@@ -57,7 +65,15 @@ CAPABILITIES = Capabilities(
         "infinity",
         "negative_zero",
         "parameter_max_length",
+        "parameter_nul",
+        "tag_max_length",
+        "file_characters",
+        "file_path_max_length",
         "points_per_request",
         "parameters_per_request",
     ),
 )
+TAGS_PER_REQUEST = 500
+"""No limit is published."""
+EXPERIMENTS_PER_QUESTION = 100
+"""Of which the marks are asked for at once; no limit is published."""
