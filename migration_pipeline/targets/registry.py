@@ -75,6 +75,7 @@ def _folder(name: str, prefix: str, module: str = "", extra: str = "") -> _Entry
 
 
 _TARGETS: dict[str, _Entry] = {
+    "comet": _folder("comet", "Comet", module="comet_ml"),
     "dummy": _folder("dummy", "Dummy", module="pyarrow"),
     "goodseed": _folder("goodseed", "Goodseed"),
     "litlogger": _folder("litlogger", "Litlogger"),
@@ -83,7 +84,7 @@ _TARGETS: dict[str, _Entry] = {
     "wandb": _folder("wandb", "Wandb"),
     "zenml": _folder("zenml", "Zenml"),
 }
-_KNOWN: dict[str, str] = {"comet": f"{_FOLDERS}.comet.capabilities:CAPABILITIES"}
+_KNOWN: dict[str, str] = {}
 """Trackers whose limits are known, and that nothing can be loaded into yet."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.targets import (
+    comet_backend,
     dummy_backend,
     goodseed_backend,
     litlogger_backend,
@@ -68,6 +69,14 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
+        Backend(
+            "comet",
+            comet_backend.make,
+            comet_backend.watch,
+            comet_backend.whole,
+            comet_backend.locked,
+            ("may not write", "may only view"),
+        ),
         Backend("dummy", dummy_backend.make, dummy_backend.watch, dummy_backend.whole),
         Backend("goodseed", goodseed_backend.make, goodseed_backend.watch, goodseed_backend.whole),
         Backend(

@@ -15,6 +15,7 @@ import pytest
 from migration_pipeline import definitions
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import jobs
+from migration_pipeline.targets import registry
 from migration_pipeline.targets.loading import LoadSettings, load_runs, plan_load
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
@@ -165,14 +166,19 @@ def test_the_page_and_the_files_show_the_same(
     assert metadata_of(result)["plan.json"].value == str(tmp_path / "report" / "plan.json")
 
 
-def test_known_limits_make_times(run_plan: Plan, tmp_path: Path) -> None:
-    """100,000 points a minute's limit of 12,000 apart, and 15,000 kept of each metric."""
+def test_known_limits_make_times(
+    run_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100,000 points a minute's limit of 12,000 apart, and 15,000 kept of each metric, at a tracker
+    of which no more is known than that."""
+    limits = "migration_pipeline.targets.comet.capabilities:CAPABILITIES"
+    monkeypatch.setitem(registry._KNOWN, "elsewhere", limits)
     archive = archive_in(tmp_path)
     steps = [i * 10**6 for i in range(20_000)]
     rows = [one for m in range(5) for one in points(f"m/{m}", steps, [0.5] * 20_000, at=1)]
     write_run(archive, RunKey(ALPHA, "long"), rows)
-    assert run_plan(targets=["comet"]).success
-    comet = at(tmp_path, ALPHA, "comet")
+    assert run_plan(targets=["elsewhere"]).success
+    comet = at(tmp_path, ALPHA, "elsewhere")
     assert comet["loadable"] is False
     (of_points,) = (e for e in comet["estimates"] if e["what"] == "points")
     assert (of_points["amount"], of_points["rate"]) == (100_000, "12,000 points a minute")

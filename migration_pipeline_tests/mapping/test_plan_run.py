@@ -88,7 +88,8 @@ def test_a_sample_is_a_loss_of_the_points_beyond_it(tmp_path: Path) -> None:
 def test_equal_points_are_not_sent_where_they_count_once(tmp_path: Path) -> None:
     same = [row("m", "float_series", 1.0, 10**6, 7) for _ in range(3)]
     run = made(tmp_path, same, points("m", micros(2), [2.0]))
-    found = forecast_run(run, [view(MLFLOW, name="once"), view(COMET, name="each")])
+    each = COMET.model_copy(update={"repeated_points": True})
+    found = forecast_run(run, [view(MLFLOW, name="once"), view(each, name="each")])
     assert (found.sending["once"].points, found.sending["each"].points) == (2, 4)
     assert Loss("m", "repeated point", 2, "neptune/points.jsonl") in found.sending["once"].losses
     assert found.sending["each"].losses == []
