@@ -44,6 +44,8 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
         yield "step is not whole", series.rounded
     if can.double_steps:
         yield "step has too many digits", series.rounded
+    if can.monotonic_steps:
+        yield "step does not grow", series.late
     if can.point_times == "required":
         yield WITHOUT_TIME, series.without_time
     if can.point_times == "dropped":

@@ -60,6 +60,10 @@ class SeriesScan:
     repeated: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     """Hashes of the triples that occur more than once, sorted."""
     last_step: int | None = None
+    late: int = 0
+    """Points whose step is not beyond all before it, where the target wants them to grow."""
+    top: int | None = None
+    """The highest step so far."""
 
     @property
     def timeless(self) -> bool:
@@ -222,6 +226,9 @@ def _look(scan: RunScan, path: str, points: Points) -> None:
     elif can.double_steps:
         whole = steps.as_held(whole)
         series.rounded += int((whole != points.micros).sum())
+    if can.monotonic_steps:
+        late, series.top = steps.not_growing(whole, series.top)
+        series.late += int(late.sum())
     first = int(whole[0])
     grows = series.last_step is None or first > series.last_step
     series.ordered &= bool(grows and (np.diff(whole) > 0).all())

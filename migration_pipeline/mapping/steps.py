@@ -83,6 +83,23 @@ def as_held(micros: Int64s) -> Int64s:
     return micros if _exact(micros) else float_to_micros(as_doubles(micros))
 
 
+def not_growing(held: Int64s, top: int | None) -> tuple[Bools, int]:
+    """Where a step is not beyond all before it, and the highest of all.
+
+    Args:
+        held: the next steps of a series, at least one.
+        top: the highest of those before them.
+    """
+    highest = np.maximum.accumulate(held)
+    late = np.empty(len(held), dtype=bool)
+    late[0] = top is not None and held[0] <= top
+    late[1:] = held[1:] <= highest[:-1]
+    if top is not None:
+        late |= held <= top
+    last = int(highest[-1])
+    return late, last if top is None else max(top, last)
+
+
 def _exact(micros: Int64s) -> bool:
     return not len(micros) or -_EXACT <= int(micros.min()) <= int(micros.max()) <= _EXACT
 

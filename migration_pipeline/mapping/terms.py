@@ -50,6 +50,10 @@ class Capabilities(BaseModel):
     databases compare so."""
     key_reserved: tuple[str, ...] = ()
     """Names that mean something else there."""
+    key_moved: tuple[tuple[str, str], ...] = ()
+    """Beginnings of names that are the target's own or ours there → what stands for them."""
+    keys_together: bool = False
+    """Parameters, series and files are one kind of thing: no two have the same name."""
     integer_steps: bool
     """Float series take whole steps only."""
     double_steps: bool = False
@@ -57,6 +61,7 @@ class Capabilities(BaseModel):
     one_point_per_step: bool = False
     """A series has one point a step; further ones are kept beside."""
     monotonic_steps: bool = False
+    """Steps of a float series grow; points whose step does not are kept beside."""
     repeated_points: bool
     """Whether two equal points (step, time, value) of one series are kept as two."""
     nan: bool

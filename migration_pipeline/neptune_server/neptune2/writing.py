@@ -202,6 +202,13 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _whole_of_32_bits(value: Any) -> int:
+    """The published interface says int32 of whole numbers, not of times."""
+    if not -(2**31) <= _whole(value) < 2**31:
+        raise Refused(f"{value} is not a whole number of 32 bits")
+    return _whole(value)
+
+
 def _exactly(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise Refused(f"{value!r} is not a {kind.__name__}")
@@ -210,7 +217,7 @@ def _exactly(kind: type, value: Any) -> Any:
 
 _ACTIONS: dict[str, Callable[[_Changes, str, Json], None]] = {
     "assignFloat": lambda c, path, op: c.assign("float", path, number_from(op["value"])),
-    "assignInt": lambda c, path, op: c.assign("int", path, _whole(op["value"])),
+    "assignInt": lambda c, path, op: c.assign("int", path, _whole_of_32_bits(op["value"])),
     "assignBool": lambda c, path, op: c.assign("bool", path, _exactly(bool, op["value"])),
     "assignString": lambda c, path, op: c.assign("string", path, _exactly(str, op["value"])),
     "assignDatetime": lambda c, path, op: c.assign(

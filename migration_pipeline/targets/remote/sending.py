@@ -26,7 +26,7 @@ from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Sent, Splitter, notes
 from migration_pipeline.mapping.scan import Cut, FileRow, RunScan, line_rows
-from migration_pipeline.mapping.steps import Bools
+from migration_pipeline.mapping.steps import Bools, not_growing
 from migration_pipeline.mapping.terms import Loss
 from migration_pipeline.mapping.uploads import file_line, name_files
 from migration_pipeline.mapping.values import float_json
@@ -91,6 +91,8 @@ class RemoteSender(ABC):
         self._parameters: list[Parameter] = []
         self._parameter_bytes = 0
         self._splitters: dict[str, Splitter] = {}
+        self._tops: dict[str, int] = {}
+        """Float series → its highest step so far."""
         self._beside: dict[str, IO[bytes]] = {}
 
     # --- what a target fills in -----------------------------------------------------------------
@@ -192,6 +194,9 @@ class RemoteSender(ABC):
         if path not in self._splitters:
             self._splitters[path] = Splitter(series.repeated)
         hidden = self.hides(points, sent)
+        if self.can.monotonic_steps:
+            late, self._tops[path] = not_growing(sent.steps, self._tops.get(path))
+            hidden = hidden | late
         again, odd = self._splitters[path].split(sent, ~hidden)
         if sent.by_step:  # nothing at the target says how often a step was logged
             hidden, again = hidden | again, np.zeros(len(again), dtype=bool)

@@ -1,0 +1,1 @@
+"""What the targets share that are servers of Neptune's 2.x protocol, whichever client speaks it."""

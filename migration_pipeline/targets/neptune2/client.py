@@ -1,0 +1,176 @@
+"""A server of Neptune's 2.x protocol as a target: finds, loads, reads back and marks runs.
+
+A run is found by its custom id, which is made of what it is called in the archive. What a load says
+of it stands in attributes below `import` (`marks`). A run that is there already, begun or of other
+content, is emptied and filled again: its place and its address stay what they were, and nothing
+depends on whether a server gives the custom id of a deleted run to another one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.errors import TargetRefusedError
+from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping.terms import Capabilities, ProjectMapping, RunFacts
+from migration_pipeline.targets.neptune2 import marks
+from migration_pipeline.targets.neptune2.api import Api
+from migration_pipeline.targets.neptune2.connection import Connection
+from migration_pipeline.targets.neptune2.dialect import Place
+from migration_pipeline.targets.neptune2.naming import ORIGINAL_RUN, custom_id
+from migration_pipeline.targets.neptune2.read_back import Reader
+from migration_pipeline.targets.neptune2.sending import Sender
+from migration_pipeline.targets.target import Kin, LoadReport, LoadState, Meter, TargetRun
+
+_SETS = ("sys/tags", "sys/group_tags")
+_OF_THE_RUN = ("sys/name", "sys/description")
+
+
+class Neptune2Target:
+    """See `targets.target.Target`; a subclass says which server it is."""
+
+    name: str
+
+    def __init__(self, place: Place, retry_seconds: float, capabilities: Capabilities) -> None:
+        self.name = place.dialect.target
+        self.capabilities = capabilities
+        self._to = Connection(place, retry_seconds)
+        self._api = Api(self._to)
+        self._known: dict[tuple[str, RunKey], marks.Found] = {}
+        """Runs that were seen; the server is asked again by their ids."""
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        return self._to.address
+
+    def check(self) -> None:
+        self._to.check()
+
+    def has_store(self) -> bool:
+        return True
+
+    def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
+        listed: dict[RunKey, TargetRun] = {}
+        for found in self._api.runs():
+            if not found.is_of(project, mapping):
+                continue
+            kind = found.text(marks.KIND) or "run"
+            key = RunKey(project, found.text(ORIGINAL_RUN), kind)  # type: ignore[arg-type]
+            if found.text("sys/custom_run_id") == custom_id(key, mapping):
+                self._remember(key, mapping, found)
+                listed[key] = found.target_run(self._url(found.sys_id))
+        return listed
+
+    def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
+        found = self._find(key, mapping)
+        if found is None:
+            return TargetRun(LoadState.ABSENT)
+        return found.target_run(self._url(found.sys_id))
+
+    def load(
+        self, scan: RunScan, mapping: ProjectMapping, kin: Kin, meter: Meter | None = None
+    ) -> LoadReport:
+        made = self._empty_run(scan.key, mapping)
+        first = [*marks.first_marks(scan, mapping), *marks.facts_shown(scan, kin)]
+        self._api.execute(made.id, first)
+        with tempfile.TemporaryDirectory(prefix="migration-") as scratch:
+            report = Sender(self._api, made.id, scan, Path(scratch), meter).send()
+        for child in kin.children:
+            there = self._api.of_sys_id(child)
+            self._api.execute(there, [marks.string(marks.PARENT_ID, made.sys_id)])
+        self._api.execute(made.id, marks.last_marks(scan, mapping))
+        report.id, report.url = made.sys_id, self._url(made.sys_id)
+        return report
+
+    def read_back(
+        self,
+        key: RunKey,
+        mapping: ProjectMapping,
+        into: Path,
+        attributes: Collection[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        run = self._one(key, mapping)
+        yield from Reader(self._api, run.id, key, self.capabilities, into, attributes).batches()
+
+    def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
+        return marks.facts_of(self._api.found(self._one(key, mapping).id))
+
+    def shown_facts(self, facts: RunFacts) -> RunFacts:
+        return marks.shown_facts(facts)
+
+    def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
+        run = self._one(key, mapping)
+        self._api.execute(run.id, [marks.flag(marks.VERIFIED, verified)])
+
+    def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
+        """Deletes the run, not only into the trash."""
+        if found := self._find(key, mapping):
+            self._api.remove(found.sys_id)
+        self._forget(key, mapping)
+
+    # --- finding --------------------------------------------------------------------------------
+
+    def _find(self, key: RunKey, mapping: ProjectMapping) -> marks.Found | None:
+        wanted = custom_id(key, mapping)
+        known = self._known.get((mapping.name_prefix, key))
+        query = f'`sys/custom_run_id`:string = "{wanted}"'
+        for found in self._api.runs(query, known.sys_id if known else ""):
+            if found.text("sys/custom_run_id") == wanted:
+                self._remember(key, mapping, found)
+                return found
+        self._forget(key, mapping)
+        return None
+
+    def _one(self, key: RunKey, mapping: ProjectMapping) -> marks.Found:
+        found = self._known.get((mapping.name_prefix, key)) or self._find(key, mapping)
+        if found is None:
+            raise TargetRefusedError(
+                f"run {key} is not at {self.address}", "Load it first, then verify it."
+            )
+        return found
+
+    def _remember(self, key: RunKey, mapping: ProjectMapping, found: marks.Found) -> None:
+        with self._lock:
+            self._known[mapping.name_prefix, key] = found
+
+    def _forget(self, key: RunKey, mapping: ProjectMapping) -> None:
+        with self._lock:
+            self._known.pop((mapping.name_prefix, key), None)
+
+    def _url(self, sys_id: str) -> str:
+        place = self._to.place
+        return place.dialect.url(place.address, place.project, sys_id)
+
+    # --- creating -------------------------------------------------------------------------------
+
+    def _empty_run(self, key: RunKey, mapping: ProjectMapping) -> marks.Found:
+        """The run of this identity, new or emptied of all that a load has put there."""
+        wanted = custom_id(key, mapping)
+        made = self._api.create(wanted)
+        if made.get("trashed"):
+            # It holds the custom id; out of the trash it could only be taken by hand.
+            self._api.remove(made["shortId"])
+            made = self._api.create(wanted)
+            if made.get("trashed"):
+                raise TargetRefusedError(
+                    f"run {key} is in the trash at {self.address} as {made['shortId']}",
+                    "Restore it there, or delete it for good; then load again.",
+                )
+        found = marks.Found(made["id"], {"sys/id": made["shortId"]})
+        self._remember(key, mapping, found)
+        there = self._api.attributes(found.id)
+        held = [path for path in there if not path.startswith("sys/")]
+        if held:
+            # The mark first: from here on the run is one that was begun.
+            marking = [] if marks.LOAD not in held else [marks.string(marks.LOAD, marks.LOADING)]
+            old = [*(p for p in held if p != marks.LOAD), *(p for p in _OF_THE_RUN if p in there)]
+            sets = [marks.clear_set(path) for path in _SETS]
+            self._api.execute(found.id, [*marking, *sets, *(marks.delete(p) for p in old)])
+        return found

@@ -1,0 +1,575 @@
+"""The client's own session, authentication and addresses, and one door for all requests.
+
+The session is put together from the client's parts, not by its `HostedNeptuneBackend`: that one
+keeps what it got for the life of the process, has no time limit for some requests, and hands errors
+of what it was told to a log. Addresses come from the server's swagger documents, as the client has
+it. Requests of the client's parts and ours pass the same adapter, which bounds them in time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+import requests
+import stamina
+from requests.adapters import HTTPAdapter
+
+from migration_pipeline.errors import ConfigError, TargetRefusedError, TargetUnavailableError
+from migration_pipeline.targets.neptune2.dialect import Place
+
+Document = Literal["backend", "leaderboard", "artifacts"]
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and between two pieces of an answer."""
+CONNECTIONS = 16
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_UNTOUCHED = frozenset({429})
+"""Answers that say that nothing was done."""
+_LIMITS = {
+    "WORKSPACE_IN_READ_ONLY_MODE": "the workspace is in read-only mode",
+    "PROJECT_LIMITS_EXCEEDED": "a limit of the project is reached",
+    "ATTRIBUTES_PER_EXPERIMENT_LIMIT_EXCEEDED": "the run would have more attributes than allowed",
+    "WRITE_ACCESS_DENIED_TO_ARCHIVED_PROJECT": "the project is archived, so it is read-only",
+}
+"""errorType → in plain words (the client's swagger_client_wrapper.py has them)."""
+
+
+class NotThereError(TargetRefusedError):
+    """The server does not know what it was asked for."""
+
+
+class _Again(Exception):
+    """May pass when it is tried again; `wait` is what the server asked for, in seconds.
+
+    `untouched`: the server has done nothing of it.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, untouched: bool = False) -> None:
+        self.wait, self.untouched = wait, untouched
+        super().__init__(reason)
+
+
+class _Bounded(HTTPAdapter):
+    """No request waits for ever."""
+
+    def __init__(self, timeout: tuple[float, float]) -> None:
+        super().__init__(pool_maxsize=CONNECTIONS)
+        self._timeout = timeout
+
+    def send(self, *given: Any, **more: Any) -> requests.Response:
+        more["timeout"] = more.get("timeout") or self._timeout
+        return super().send(*given, **more)
+
+
+@dataclass
+class _Opened:
+    """What the handshake leaves."""
+
+    session: requests.Session
+    authenticator: Any
+    documents: dict[str, dict[str, Any]]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Connection:
+    """To one project of a server. Opened when it is first used; threads share it."""
+
+    def __init__(
+        self, place: Place, retry_seconds: float, timeout: tuple[float, float] = TIMEOUT
+    ) -> None:
+        self.place, self.dialect = place, place.dialect
+        self._retry_seconds, self._timeout = retry_seconds, timeout
+        self._opening = threading.Lock()
+        self._document_lock = threading.Lock()
+        self._operations: dict[tuple[Document, str], tuple[str, str]] = {}
+
+    @property
+    def address(self) -> str:
+        return f"{self.place.address}/{self.place.project}"
+
+    @cached_property
+    def project(self) -> dict[str, Any]:
+        """What the server says of the project: `id`, `organizationName`, `name` and others.
+
+        Raises:
+            TargetRefusedError: it does not exist, or is not one of this protocol.
+        """
+        wanted = self.place.checked_project()
+        try:
+            found = self.json("backend", "getProject", {"projectIdentifier": wanted})
+        except NotThereError as error:
+            raise TargetRefusedError(
+                f"there is no project {wanted!r} at {self.place.address}, or the token may not "
+                "see it",
+                f"Create it there, or correct {self.dialect.project_variable} "
+                "(workspace/project); it must be one that the token's user may write to.",
+            ) from error
+        if found.get("version", 2) != 2:
+            raise TargetRefusedError(
+                f"project {wanted!r} at {self.place.address} is not of the protocol of Neptune 2.x",
+                f"Set {self.dialect.project_variable} to one that is.",
+            )
+        return dict(found)
+
+    @property
+    def version(self) -> str:
+        """The client's."""
+        return str(self._parts.version)
+
+    @property
+    def creation_headers(self) -> dict[str, str]:
+        return {"X-Neptune-CliVersion": self.version}
+
+    def check(self) -> None:
+        """
+        Raises:
+            TargetRefusedError, TargetUnavailableError
+        """
+        self.json("backend", "getProject", {"projectIdentifier": self.place.checked_project()})
+
+    def json(
+        self,
+        document: Document,
+        operation: str,
+        params: Mapping[str, Any],
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        once: bool = False,
+    ) -> Any:
+        """The JSON that an operation answers with.
+
+        Args:
+            once: it is not repeated where it may have been done; see `MaybeDoneError`.
+
+        Raises:
+            NotThereError, TargetRefusedError, TargetUnavailableError, MaybeDoneError
+        """
+        content = None if body is None else orjson.dumps(body)
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        with self.send(document, operation, params, content, sent, once=once) as answer:
+            try:
+                return answer.json()
+            except ValueError as error:
+                raise self._stranger(operation, answer) from error
+
+    def send(
+        self,
+        document: Document,
+        operation: str,
+        params: Mapping[str, Any],
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        stream: bool = False,
+        once: bool = False,
+    ) -> requests.Response:
+        """An answer that is no error, repeated while that may help. Raises as `json` does."""
+        method, url = self._operation(document, operation)
+
+        def attempt() -> requests.Response:
+            request = requests.Request(
+                method, url, params=dict(params), data=content, headers=dict(headers or {})
+            )
+            return self._once(operation, request, stream)
+
+        return self._patiently(operation, attempt, once)
+
+    def fetch(self, url: str, params: Mapping[str, Any] | None = None) -> requests.Response:
+        """The answer of an address of the server's, not read yet."""
+        address = urljoin(f"{self.place.address}/", url)
+        if urlsplit(address).netloc != urlsplit(self.place.address).netloc:
+            raise TargetRefusedError(
+                f"{self.place.address} names another host for a file: {urlsplit(address).netloc}",
+                "The token is not sent there. Please report it.",
+            )
+
+        def attempt() -> requests.Response:
+            request = requests.Request("GET", address, params=dict(params or {}))
+            return self._once("a download", request, True)
+
+        return self._patiently("a download", attempt, False)
+
+    def exchange(
+        self, session: requests.Session, prepared: requests.PreparedRequest, stream: bool
+    ) -> requests.Response:
+        """One request: what all pass that reads or writes runs."""
+        answer = session.send(prepared, stream=stream, **self._surroundings(session))
+        if not stream:
+            answer.content  # noqa: B018  read here, where a cut is understood
+        return answer
+
+    # --- attempts -------------------------------------------------------------------------------
+
+    def _patiently(
+        self, operation: str, attempt: Callable[[], requests.Response], once: bool
+    ) -> requests.Response:
+        started = time.monotonic()
+
+        def passing(error: Exception) -> bool | float:
+            if not isinstance(error, _Again) or (once and not error.untouched):
+                return False
+            if error.wait is None:
+                return True
+            # What the server asks for is waited for, unless that is longer than all patience.
+            return error.wait if error.wait <= self._retry_seconds else False
+
+        try:
+            for one in stamina.retry_context(
+                on=passing,
+                attempts=None,
+                timeout=self._retry_seconds,
+                wait_initial=0.2,
+                wait_max=15.0,
+                wait_jitter=0.2,
+            ):
+                with one:
+                    return attempt()
+        except _Again as error:
+            if once and not error.untouched:
+                raise MaybeDoneError(str(error)) from error
+            raise self.unavailable(f"{operation}: {error}", time.monotonic() - started) from error
+        raise AssertionError("an attempt returns or raises")
+
+    def unavailable(self, reason: str, seconds: float = 0.0) -> TargetUnavailableError:
+        tried = f" (tried for {seconds:.0f} s)" if seconds >= 1 else ""
+        return TargetUnavailableError(self.dialect.target, self.address, f"{reason}{tried}")
+
+    def _once(self, operation: str, request: requests.Request, stream: bool) -> requests.Response:
+        opened = self._opened
+        for renewed in (False, True):
+            prepared = self._prepared(opened, request)
+            try:
+                answer = self.exchange(opened.session, prepared, stream)
+                if answer.status_code >= 400:
+                    answer.content  # noqa: B018  of one that is streamed
+            except OSError as error:  # as are all of requests
+                raise _Again(f"{type(error).__name__}: {_first_line(error)}") from error
+            if answer.status_code != 401 or renewed:
+                break
+            self._renew(opened, prepared.headers.get("Authorization"))
+        if answer.status_code in _PASSING:
+            wait = _seconds(answer.headers.get("retry-after"))
+            reason = f"it answered {answer.status_code}"
+            raise _Again(reason, wait, answer.status_code in _UNTOUCHED)
+        if answer.status_code >= 400:
+            raise self._refusal(operation, answer)
+        return answer
+
+    def _prepared(self, opened: _Opened, request: requests.Request) -> requests.PreparedRequest:
+        with opened.lock:
+            try:
+                opened.authenticator.apply(request)  # refreshes a token that is about to end
+                return opened.session.prepare_request(request)
+            except OSError as error:
+                raise _Again(f"the token could not be refreshed: {_first_line(error)}") from error
+
+    def _renew(self, opened: _Opened, refused: Any) -> None:
+        """Exchanges the API token anew, unless another thread has done so since."""
+        with opened.lock:
+            auth = opened.authenticator.auth
+            if f"Bearer {auth.session.token['access_token']}" == refused:
+                auth.session = self._handshake(auth.session_factory)
+
+    def _refusal(self, operation: str, answer: requests.Response) -> TargetRefusedError:
+        said = _object(answer)
+        if not said and answer.status_code not in (401, 403, 404):
+            return self._stranger(operation, answer)
+        kind = str(said.get("errorType") or "")
+        words = str(said.get("title") or said.get("message") or answer.reason or "")[:300]
+        where = f"{self.dialect.product} at {self.address}"
+        if answer.status_code == 401:
+            return self._token_refused()
+        if answer.status_code == 403:
+            return TargetRefusedError(
+                f"{where} does not permit {operation}: {words}",
+                f"Give the user of {self.dialect.token_variable} the right to write to the "
+                f"project, or set {self.dialect.project_variable} to one that it may write to.",
+            )
+        if answer.status_code == 404:
+            return NotThereError(f"{where} does not know what {operation} asks for: {words}")
+        if kind in _LIMITS:
+            return TargetRefusedError(
+                f"{where} refuses {operation}: {_LIMITS[kind]} ({words})",
+                "Raise the limit or free room there, or set "
+                f"{self.dialect.project_variable} to another project; then load again. Runs that "
+                "are complete there are not sent again.",
+            )
+        return TargetRefusedError(
+            f"{where} refuses {operation} ({answer.status_code}"
+            f"{f', {kind}' if kind else ''}: {words})"
+        )
+
+    def _token_refused(self) -> TargetRefusedError:
+        return TargetRefusedError(
+            f"{self.dialect.product} at {self.place.address} does not accept the token",
+            f"Set {self.dialect.token_variable} to an API token of this server that is still "
+            "valid.",
+        )
+
+    def _stranger(self, operation: str, answer: requests.Response) -> TargetRefusedError:
+        begins = " ".join(answer.text[:60].split())
+        return TargetRefusedError(
+            f"{self.place.address} answers {operation} with something else than the protocol of "
+            f"Neptune 2.x ({answer.status_code}, {begins!r})",
+            f"Is the address inside {self.dialect.token_variable} that of the server itself, and "
+            "not of a login page or a proxy before it?",
+        )
+
+    # --- handshake ------------------------------------------------------------------------------
+
+    @cached_property
+    def _parts(self) -> _Parts:
+        return _Parts(self.dialect.package)
+
+    @property
+    def _opened(self) -> _Opened:
+        with self._opening:
+            found = self.__dict__.get("_open")
+            if found is None:
+                found = self.__dict__["_open"] = self._open_now()
+            assert isinstance(found, _Opened)
+            return found
+
+    def _open_now(self) -> _Opened:
+        """The client's session and authenticator.
+
+        Raises:
+            TargetRefusedError: the token is refused, or this is no server of the protocol.
+            TargetUnavailableError
+        """
+        address, parts = self.place.address, self._parts
+        self.place.checked_project()
+        if address.startswith("http://"):
+            # oauthlib refuses addresses without encryption, which servers within a company have.
+            os.environ.setdefault("OAUTHLIB_INSECURE_TRANSPORT", "1")
+        http = self._handshake(lambda: parts.http_client(self._mount))
+        url = urljoin(f"{address}/", parts.documents["backend"])
+        answer = self._handshake(lambda: http.session.get(url, timeout=self._timeout))
+        document = _object(answer)
+        if answer.status_code >= 400 or "paths" not in document:
+            raise self._stranger("the handshake", answer)
+        self._check_minimum(http.session)
+        token = self.place.token.get_secret_value().strip()
+        backend = parts.backend(document, self._origin(document), http)
+        authenticator = self._handshake(lambda: parts.authenticator(token, backend))
+        make = authenticator.auth.session_factory
+
+        def new_session() -> Any:
+            session = make()
+            self._adopt(authenticator.auth, session)
+            return session
+
+        authenticator.auth.session_factory = new_session
+        self._adopt(authenticator.auth, authenticator.auth.session)
+        return _Opened(http.session, authenticator, {"backend": document})
+
+    def _handshake(self, step: Callable[[], Any]) -> Any:
+        """A step of the handshake: errors of the client's parts in our words."""
+        try:
+            for one in stamina.retry_context(
+                on=lambda error: self._parts.may_pass(error),
+                attempts=None,
+                timeout=min(self._retry_seconds, 30.0),
+                wait_initial=0.2,
+                wait_jitter=0.2,
+            ):
+                with one:
+                    return step()
+        except Exception as error:
+            if self._parts.refuses_token(error):
+                raise self._token_refused() from error
+            if self._parts.may_pass(error):
+                raise self.unavailable(f"the handshake: {_first_line(error)}") from error
+            if isinstance(error, (KeyError, TypeError, ValueError, AttributeError)):
+                raise TargetRefusedError(
+                    f"{self.place.address} does not speak the protocol of Neptune 2.x: "
+                    f"{_first_line(error)}",
+                    f"Is the address inside {self.dialect.token_variable} that of the server?",
+                ) from error
+            raise
+        raise AssertionError("a step returns or raises")
+
+    def _check_minimum(self, session: requests.Session) -> None:
+        """Only what the client itself would take for a version counts: five characters."""
+        if not self.dialect.minimum:
+            return
+        url = urljoin(f"{self.place.address}/", self.dialect.minimum)
+        answer = self._handshake(lambda: session.get(url, timeout=self._timeout))
+        text = answer.text.strip()
+        if answer.ok and len(text) == 5 and text[0].isdigit() and self._parts.older_than(text):
+            raise ConfigError(
+                f"{self.place.address} takes clients from version {text} on, and "
+                f"{self.dialect.package.partition('.')[0]} {self._parts.version} is installed",
+                "Install a newer one; whether it passes this project's tests is not known.",
+            )
+
+    def _adopt(self, auth: Any, session: Any) -> None:
+        """Lets the session that holds the token wait as all others do; its token is a new one."""
+        self._mount(session)
+        auth.token_expires_at = self._parts.end_of(session.token["access_token"])
+
+    def _mount(self, session: requests.Session) -> None:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Bounded(self._timeout))
+
+    def _origin(self, document: dict[str, Any]) -> str:
+        if self.dialect.own_host:
+            document.pop("host", None)
+        parts = urlsplit(self.place.address)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def _operation(self, document: Document, operation: str) -> tuple[str, str]:
+        """Method and address.
+
+        Raises:
+            TargetRefusedError: the server does not have it.
+        """
+        known = self._operations.get((document, operation))
+        if known is None:
+            known = self._operations[document, operation] = self._look_up(document, operation)
+        return known
+
+    def _look_up(self, document: Document, operation: str) -> tuple[str, str]:
+        found = self._document(document)
+        for path, methods in found["paths"].items():
+            for method, described in methods.items():
+                if isinstance(described, dict) and described.get("operationId") == operation:
+                    base = self._parts.serving_url(found, self._origin(found))
+                    return method.upper(), base.rstrip("/") + path
+        raise TargetRefusedError(
+            f"{self.place.address} does not offer the operation {operation}",
+            "Is it a server that this client is made for?",
+        )
+
+    def _document(self, document: Document) -> dict[str, Any]:
+        """A swagger document; they are not secret."""
+        opened = self._opened
+        with self._document_lock:
+            if document not in opened.documents:
+                url = urljoin(f"{self.place.address}/", self._parts.documents[document])
+                answer = self._handshake(lambda: opened.session.get(url, timeout=self._timeout))
+                found = _object(answer)
+                if answer.status_code >= 400 or "paths" not in found:
+                    raise self._stranger(f"the document {document}", answer)
+                opened.documents[document] = found
+            return opened.documents[document]
+
+    def _surroundings(self, session: requests.Session) -> dict[str, Any]:
+        """Proxies and certificates by the environment, looked up once: it takes as long as
+        preparing a request."""
+        if "_settings" not in self.__dict__:
+            address = self.place.address
+            found = session.merge_environment_settings(address, {}, None, session.verify, None)
+            names = ("proxies", "verify", "cert")
+            self.__dict__["_settings"] = {name: found[name] for name in names}
+        settings: dict[str, Any] = self.__dict__["_settings"]
+        return settings
+
+
+class MaybeDoneError(Exception):
+    """A request that must not be repeated blindly was cut off: it may have been done, or not."""
+
+
+class _Parts:
+    """What is taken of the client. Nothing of it is imported before it is needed."""
+
+    def __init__(self, package: str) -> None:
+        for library in ("bravado", "oauthlib", "requests_oauthlib"):
+            logging.getLogger(library).setLevel(logging.INFO)  # below that they log tokens
+        with warnings.catch_warnings(record=True):  # its libraries announce their end
+
+            def module(name: str) -> Any:
+                return importlib.import_module(f"{package}.{name}")
+
+            self._exceptions = module("common.exceptions")
+            self._oauth = module("common.oauth")
+            self._hosted = module("internal.backends.hosted_client")
+            self._wrapper = module("internal.backends.swagger_client_wrapper")
+            self._utils = module("internal.backends.utils")
+            self.version = module("version").version
+            self._bravado = importlib.import_module("bravado.client")
+            self._http_errors = importlib.import_module("bravado.exception")
+            self._oauth2 = importlib.import_module("oauthlib.oauth2")
+            self.serving_url = importlib.import_module("bravado_core.spec").build_api_serving_url
+            self._jwt = importlib.import_module("jwt")
+            self._version = importlib.import_module("packaging.version").Version
+        self.documents: dict[str, str] = {
+            "backend": self._hosted.BACKEND_SWAGGER_PATH,
+            "leaderboard": self._hosted.LEADERBOARD_SWAGGER_PATH,
+            "artifacts": self._hosted.ARTIFACTS_SWAGGER_PATH,
+        }
+
+    def http_client(self, mount: Callable[[requests.Session], None]) -> Any:
+        http = self._hosted.create_http_client(self._utils.ssl_verify(), None)
+        options = self._hosted.DEFAULT_REQUEST_KWARGS["_request_options"]
+        http.session.headers.update(options["headers"])
+        http.session.headers["X-Neptune-Artifact-Api-Version"] = "2"
+        # It would tell the system and the versions of the machine that loads.
+        http.session.headers["User-Agent"] = f"neptune-client/{self.version}"
+        mount(http.session)
+        return http
+
+    def backend(self, document: dict[str, Any], origin: str, http: Any) -> Any:
+        unchecked = {f"validate_{w}": False for w in ("swagger_spec", "requests", "responses")}
+        made = self._bravado.SwaggerClient.from_spec(document, origin, http, unchecked)
+        return self._wrapper.SwaggerClientWrapper(made)
+
+    def authenticator(self, token: str, backend: Any) -> Any:
+        return self._oauth.NeptuneAuthenticator(token, backend, self._utils.ssl_verify(), None)
+
+    def end_of(self, token: str) -> float:
+        """Until when a token is good, seconds since 1970."""
+        claims = self._jwt.decode(token, options={"verify_signature": False})
+        return float(claims["exp"])
+
+    def older_than(self, version: str) -> bool:
+        return bool(self._version(str(self.version)) < self._version(version))
+
+    def refuses_token(self, error: BaseException) -> bool:
+        if isinstance(error, self._exceptions.NeptuneInvalidApiTokenException):
+            return True
+        http = self._http_errors.HTTPClientError
+        return isinstance(error, http) and error.status_code in (401, 403)
+
+    def may_pass(self, error: BaseException) -> bool:
+        http = self._http_errors
+        if isinstance(error, http.HTTPError):
+            return error.status_code in _PASSING
+        unreachable = (http.BravadoConnectionError, http.BravadoTimeoutError)
+        passing = (requests.RequestException, ConnectionError, TimeoutError, *unreachable)
+        return isinstance(error, (*passing, self._oauth2.OAuth2Error)) and not isinstance(
+            error, requests.exceptions.JSONDecodeError
+        )
+
+
+def _object(answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON object; an empty one when it is none."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return None if retry_after is None else max(0.0, float(retry_after))
+    except ValueError:
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:300]

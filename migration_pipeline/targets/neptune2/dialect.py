@@ -1,0 +1,105 @@
+"""In what the clients of the 2.x protocol differ, and the settings of their users."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from migration_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One client of the protocol.
+
+    Args:
+        target: name of the target.
+        product: what its users call the service.
+        package: the client; both have the same modules below it.
+        token_variable, project_variable: the settings, for messages.
+        own_host: addresses begin with the token's host, whatever the server's documents say.
+        organization: requests that write name the workspace as well.
+        any_file: series take any file, not only images.
+        not_in_json: NaN and infinities are sent, as words.
+        text_point: characters of a point of a text series; the client cuts what is longer.
+        minimum: where the server tells the oldest client that it takes; empty: nowhere.
+        pages: where people look at runs, by a part of the server's host; "" is for all others.
+            `{base}`, `{project}` and `{id}` are filled in.
+    """
+
+    target: str
+    product: str
+    package: str
+    token_variable: str
+    project_variable: str
+    own_host: bool
+    organization: bool
+    any_file: bool
+    not_in_json: bool
+    text_point: int
+    minimum: str
+    pages: dict[str, str]
+
+    def url(self, address: str, project: str, sys_id: str) -> str:
+        """The page of a run."""
+        host = urlsplit(address).netloc.lower()
+        found = next((page for part, page in self.pages.items() if part and part in host), None)
+        return (found or self.pages[""]).format(base=address, project=project, id=sys_id)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go: a project of a server, and the token for it."""
+
+    dialect: Dialect
+    token: SecretStr
+    project: str
+
+    @property
+    def address(self) -> str:
+        """The server's, from the token.
+
+        Raises:
+            ConfigError: the token is none.
+        """
+        variable = self.dialect.token_variable
+        text = self.token.get_secret_value().strip()
+        if "," in text:
+            raise ConfigError(
+                f"{variable} holds several tokens",
+                "Give one: a load goes to one server. Load again with the other one.",
+            )
+        try:
+            content = json.loads(base64.b64decode(text, validate=True).decode())
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            raise self._no_token("it is not base64 text of a JSON object") from None
+        address = isinstance(content, dict) and content.get("api_address")
+        if not isinstance(address, str) or not address.startswith(("http://", "https://")):
+            raise self._no_token("it holds no server address")
+        if urlsplit(address).username or urlsplit(address).password:
+            raise self._no_token("its address holds a user name or a password")
+        return address.rstrip("/")
+
+    def checked_project(self) -> str:
+        """
+        Raises:
+            ConfigError: it is not `workspace/project`.
+        """
+        workspace, _, name = self.project.partition("/")
+        if not workspace or not name or "/" in name:
+            raise ConfigError(
+                f"{self.dialect.project_variable} is {self.project!r}, which names no project",
+                f"Give it as workspace/project, as {self.dialect.product} shows it.",
+            )
+        return self.project
+
+    def _no_token(self, reason: str) -> ConfigError:
+        return ConfigError(
+            f"{self.dialect.token_variable} is not an API token: {reason}",
+            f"Copy the whole token from the user menu of {self.dialect.product}.",
+        )

@@ -1,0 +1,219 @@
+"""Sends one run: attributes, points of series, files, and what is kept beside.
+
+Points are appended, so a request that was cut off must not be sent again as it is: the server is
+asked how far each series has come, and gets the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from migration_pipeline.archive import layout
+from migration_pipeline.archive.schema import MICROS
+from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.points import Rows
+from migration_pipeline.mapping.scan import RunScan, line_rows
+from migration_pipeline.mapping.steps import as_doubles
+from migration_pipeline.targets.neptune2.api import Api
+from migration_pipeline.targets.neptune2.capabilities import (
+    DATETIMES_MS,
+    OPERATIONS_BYTES,
+    TEXT_POINTS_PER_OPERATION,
+    WHOLE_NUMBERS,
+)
+from migration_pipeline.targets.neptune2.connection import MaybeDoneError
+from migration_pipeline.targets.neptune2.naming import place_of_file
+from migration_pipeline.targets.neptune2.numbers import all_encoded, decoded, encoded
+from migration_pipeline.targets.remote.pieces import Piece
+from migration_pipeline.targets.remote.sending import (
+    Parameter,
+    RemoteSender,
+    Upload,
+)
+from migration_pipeline.targets.target import Meter
+
+_RESUMED = 5
+"""How often one request is gone on with after it was cut off."""
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Log:
+    """Points to be appended to one series; their steps grow."""
+
+    path: str
+    operation: str
+    entries: Sequence[Entry]
+
+    def after(self, step: float | None) -> Log:
+        if step is None:
+            return self
+        rest = [entry for entry in self.entries if entry["step"] > step]
+        return Log(self.path, self.operation, rest)
+
+
+class Sender(RemoteSender):
+    """To one run, which has nothing of the archive yet.
+
+    Args:
+        run: the server's id of it.
+    """
+
+    file_series = ("histogram_series",)
+
+    def __init__(
+        self, api: Api, run: str, scan: RunScan, scratch: Path, meter: Meter | None
+    ) -> None:
+        super().__init__(scan, scratch, meter)
+        self._api, self._run = api, run
+        self._text: list[Log] = []
+        self._text_bytes = 0
+        self._text_count = 0
+        self._text_tops: dict[str, int] = {}
+
+    # --- parameters -----------------------------------------------------------------------------
+
+    def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
+        """Numbers, times and truth values natively, unless the protocol's are too small."""
+        if kind == "float":
+            return encoded(value), True
+        if kind == "bool":
+            return bool(value), True
+        of_its_kind = {"int": WHOLE_NUMBERS, "datetime": DATETIMES_MS}
+        if value in of_its_kind.get(kind, ()):
+            return int(value), True
+        return text, not cut
+
+    def put_parameters(self, parameters: Sequence[Parameter]) -> None:
+        self._api.execute(self._run, [_assignment(one) for one in parameters])
+
+    # --- points ---------------------------------------------------------------------------------
+
+    def put_points(self, pieces: Sequence[Piece]) -> None:
+        self.append([_floats(piece) for piece in pieces])
+
+    def put_lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
+        """A text series; lines that the server would not take, or would cut, are kept beside."""
+        name, most = self.keys[path, kind], self._api.to.dialect.text_point
+        entries: list[Entry] = []
+        count = 0
+        for step, at, text in line_rows(kind, batch, rows):
+            count += 1
+            if _fits(step, at, text, most) and self._grows(path, step):
+                assert step is not None
+                entry = {"value": text, "step": step / MICROS, "timestampMilliseconds": at}
+                entries.append(entry)
+                self._text_bytes += len(text) + 80
+                continue
+            file = self.scratch / text_beside(path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab") as stream:
+                sidecar.write_line(stream, sidecar.text_line(step, at, text))
+        for start in range(0, len(entries), TEXT_POINTS_PER_OPERATION):
+            part = entries[start : start + TEXT_POINTS_PER_OPERATION]
+            self._text.append(Log(name, "logStrings", part))
+        self._text_count += len(entries)
+        if self._text_count >= self.can.points_per_request or self._text_bytes > OPERATIONS_BYTES:
+            self._flush_text()
+        self.count(points=count)
+
+    def _grows(self, path: str, step: int | None) -> bool:
+        if step is None or step <= self._text_tops.get(path, step - 1):
+            return False
+        self._text_tops[path] = step
+        return True
+
+    def _flush_text(self) -> None:
+        if self._text:
+            self.append(self._text)
+            self._text, self._text_bytes, self._text_count = [], 0, 0
+
+    def finish_points(self) -> None:
+        self._flush_text()
+
+    def append(self, logs: Sequence[Log]) -> None:
+        """Appends points to series, each once."""
+        left = list(logs)
+        for tried in range(_RESUMED):
+            body = orjson.dumps(
+                [{"path": log.path, log.operation: {"entries": log.entries}} for log in left]
+            )
+            try:
+                self._api.execute_raw(self._run, body, once=True)
+                return
+            except MaybeDoneError as error:
+                if tried == _RESUMED - 1:
+                    raise self._api.to.unavailable(str(error)) from error
+                time.sleep(0.1 * 2**tried)
+                left = self._not_there(left)
+                if not left:
+                    return
+
+    def _not_there(self, logs: Sequence[Log]) -> list[Log]:
+        there = self._api.attributes(self._run)
+        left = [log.after(_last_step(there.get(log.path))) for log in logs]
+        return [log for log in left if log.entries]
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def put_files(self, files: Sequence[Upload]) -> None:
+        for file in files:
+            path, extension = self._place(file)
+            self._api.upload(self._run, path, extension, file.source)
+
+    def _place(self, file: Upload) -> tuple[str, str]:
+        return place_of_file(file.name)
+
+
+def text_beside(path: str) -> str:
+    """Where lines of a text series are that the server has not."""
+    return f"neptune/text/{layout.digest(path)}.jsonl"
+
+
+def _assignment(one: Parameter) -> dict[str, Any]:
+    if one.kind == "datetime" and isinstance(one.shown, int):
+        return {"path": one.name, "assignDatetime": {"valueMilliseconds": one.shown}}
+    operation = "assignString"
+    if isinstance(one.shown, bool):
+        operation = "assignBool"
+    elif isinstance(one.shown, int):
+        operation = "assignInt"
+    elif one.kind == "float":
+        operation = "assignFloat"
+    return {"path": one.name, operation: {"value": one.shown}}
+
+
+def _floats(piece: Piece) -> Log:
+    steps = as_doubles(piece.steps).tolist()
+    entries = [
+        {"value": value, "step": step, "timestampMilliseconds": at}
+        for value, step, at in zip(
+            all_encoded(piece.values), steps, piece.times.tolist(), strict=True
+        )
+    ]
+    return Log(piece.key, "logFloats", entries)
+
+
+def _fits(step: int | None, at: int | None, text: str | None, most: int) -> bool:
+    return (
+        step is not None
+        and at is not None
+        and text is not None
+        and len(text) <= most
+        and "\0" not in text
+        and abs(step) < 2**53
+    )
+
+
+def _last_step(attribute: dict[str, Any] | None) -> float | None:
+    if attribute is None:
+        return None
+    step = (attribute.get(f"{attribute['type']}Properties") or {}).get("lastStep")
+    return None if step is None else decoded(step)
