@@ -79,6 +79,7 @@ _TARGETS: dict[str, _Entry] = {
     "dummy": _folder("dummy", "Dummy", module="pyarrow"),
     "goodseed": _folder("goodseed", "Goodseed"),
     "litlogger": _folder("litlogger", "Litlogger"),
+    "minfx": _folder("minfx", "Minfx"),
     "mlflow": _folder("mlflow", "Mlflow"),
     "trackio": _folder("trackio", "Trackio"),
     "wandb": _folder("wandb", "Wandb"),
