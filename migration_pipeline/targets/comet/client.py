@@ -9,7 +9,6 @@ deleted and sent anew: values that are sent twice are there twice.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +48,8 @@ class CometTarget:
         self._to = Connection(config)
         self._records = Records(self._to)
         self._ids: dict[tuple[str, RunKey], str] = {}
-        self._projects: set[str] = set()
-        """Those that are known to be there."""
-        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], dict[RunKey, tuple[str, ...]]] = {}
+        """(prefix, project) → experiments of its runs when they were listed last."""
         self.capabilities: Capabilities = _capabilities(config)
 
     @property
@@ -75,20 +73,25 @@ class CometTarget:
             runs.sort(key=lambda run: (run.state is not LoadState.COMPLETE, run.ids))
             found[key] = replace(runs[0], ids=tuple(id for run in runs for id in run.ids))
             self._ids[mapping.name_prefix, key] = runs[0].ids[0]
+        self._seen[mapping.name_prefix, project] = {key: run.ids for key, run in found.items()}
         return found
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
+        """By the key that it has at first; by the marks of its project where it is not there: one
+        that was deleted and sent anew may have another. Those are listed once."""
+        of, project = (mapping.name_prefix, key), (mapping.name_prefix, key.project)
         with self._to.calls("looking for a run"):
-            id = self._ids.get((mapping.name_prefix, key))
-            id = id or experiment_key(key, mapping, self._to.workspace)
-            there = self._records.metadata(id)
-            marks = self._records.marks([id]).get(id, {}) if there else {}
-        if there and not there.get("archived") and _key_of(marks) == key:
-            self._ids[mapping.name_prefix, key] = id
-            return self._target_run(id, marks, mapping, key.project)
-        # One that was sent anew may have another key.
-        self._ids.pop((mapping.name_prefix, key), None)
-        return self.runs(key.project, mapping).get(key, TargetRun(LoadState.ABSENT))
+            first = experiment_key(key, mapping, self._to.workspace)
+            for id in dict.fromkeys((self._ids.get(of, first), first)):
+                if found := self._there(id, key, mapping):
+                    return found
+            if project not in self._seen:
+                self.runs(key.project, mapping)
+            for id in self._seen[project].get(key, ()):
+                if found := self._there(id, key, mapping):
+                    return found
+        self._ids.pop(of, None)
+        return TargetRun(LoadState.ABSENT)
 
     def load(
         self, scan: RunScan, mapping: ProjectMapping, kin: Kin, meter: Meter | None = None
@@ -166,9 +169,13 @@ class CometTarget:
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         found = self.find(key, mapping)
+        listed = self._seen.get((mapping.name_prefix, key.project), {}).get(key, ())
         with self._to.calls("deleting a run"):
             for id in found.ids:
                 self._records.delete(id)
+            for id in listed:
+                if id not in found.ids and self._there(id, key, mapping):
+                    self._records.delete(id)
         self._ids.pop((mapping.name_prefix, key), None)
 
     # --- finding --------------------------------------------------------------------------------
@@ -178,15 +185,24 @@ class CometTarget:
     ) -> dict[RunKey, list[tuple[str, dict[str, str]]]]:
         """Run → (experiment key, marks) of all experiments that are of it."""
         name = project_name(project, mapping)
-        if name not in self._projects and not self._records.has_project(name):
+        if not self._records.has_project(name):
             return {}
-        self._projects.add(name)
         found: dict[RunKey, list[tuple[str, dict[str, str]]]] = {}
         for id, marks in self._records.marks(self._records.experiments(name)).items():
             key = _key_of(marks)
             if key is not None and key.project == project:
                 found.setdefault(key, []).append((id, marks))
         return found
+
+    def _there(self, id: str, key: RunKey, mapping: ProjectMapping) -> TargetRun | None:
+        there = self._records.metadata(id)
+        if there is None or there.get("archived"):
+            return None
+        marks = self._records.marks([id]).get(id, {})
+        if _key_of(marks) != key:
+            return None
+        self._ids[mapping.name_prefix, key] = id
+        return self._target_run(id, marks, mapping, key.project)
 
     def _one(self, key: RunKey, mapping: ProjectMapping) -> str:
         if id := self._ids.get((mapping.name_prefix, key)):
