@@ -26,7 +26,12 @@ def series_losses(scan: RunScan) -> list[Loss]:
         for path, series in sorted(scan.series.items())
         for reason, count in _reasons(can, series)
         if count
-    ] + list(_without_a_place(scan))
+    ] + [*_without_a_place(scan), *_left_out(scan)]
+
+
+def _left_out(scan: RunScan) -> Iterator[Loss]:
+    for path, count in sorted(scan.left_out.items()):
+        yield Loss(path, f"beyond {scan.capabilities.files_per_run:,} files", count)
 
 
 def _without_a_place(scan: RunScan) -> Iterator[Loss]:
@@ -42,6 +47,10 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
     yield "without value", series.without_value
     if can.integer_steps:
         yield "step is not whole", series.rounded
+    if can.step_range is not None:
+        yield "step out of range", series.out_of_range
+    if can.steps_shown_every > 1:
+        yield f"only every {can.steps_shown_every}th step is shown", series.unshown
     if can.double_steps:
         yield "step has too many digits", series.rounded
     if can.monotonic_steps:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.archive.digest import int64_column, mix
-from migration_pipeline.archive.schema import micros_from_steps
+from migration_pipeline.archive.schema import MICROS, micros_from_steps
 from migration_pipeline.mapping.steps import Bools, Int64s, as_held, scale, step_text
 from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.values import float_json
@@ -157,6 +157,24 @@ class PointMapper:
         if last is not None:
             out |= points.times > last
         return out & ~points.no_time
+
+
+def out_of_range(can: Capabilities, steps: Int64s) -> Bools:
+    """Where whole steps are none that the target can show."""
+    if can.step_range is None:
+        return np.zeros(len(steps), dtype=bool)
+    low, high = can.step_range
+    found: Bools = (steps < low) | (steps > high)
+    return found
+
+
+def unshown(can: Capabilities, points: Points) -> Bools:
+    """Points that are left out of what is shown, because only some steps are wanted there."""
+    every = can.steps_shown_every
+    if every == 1:
+        return np.zeros(len(points), dtype=bool)
+    found: Bools = (points.micros % (every * MICROS) != 0) & ~points.no_step
+    return found
 
 
 def negative_zeros(values: npt.NDArray[np.float64]) -> Bools:

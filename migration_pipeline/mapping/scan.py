@@ -30,7 +30,14 @@ from migration_pipeline.archive.schema import (
 from migration_pipeline.errors import DamagedPartError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader
-from migration_pipeline.mapping.points import PointMapper, Points, Rows, negative_zeros
+from migration_pipeline.mapping.points import (
+    PointMapper,
+    Points,
+    Rows,
+    negative_zeros,
+    out_of_range,
+    unshown,
+)
 from migration_pipeline.mapping.terms import Capabilities, Content, ProjectMapping, RunFacts
 
 _HASHES_AT_A_TIME = 8_000_000
@@ -59,6 +66,10 @@ class SeriesScan:
     """Points whose triple at the target is that of an earlier one."""
     repeated: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     """Hashes of the triples that occur more than once, sorted."""
+    out_of_range: int = 0
+    """Points whose step the target cannot show."""
+    unshown: int = 0
+    """Points that are not to be shown, by their step."""
     last_step: int | None = None
     late: int = 0
     """Points whose step is not beyond all before it, where the target wants them to grow."""
@@ -140,6 +151,9 @@ class RunScan:
     files: list[FileRow] = field(default_factory=list)
     facts: RunFacts = field(default_factory=lambda: RunFacts(""))
     content: Content = field(default_factory=lambda: Content(""))
+    left_out: dict[str, int] = field(default_factory=dict)
+    """File attribute → files beyond the cap that the user set."""
+    _files: int = 0
 
     @property
     def key(self) -> RunKey:
@@ -164,6 +178,11 @@ class RunScan:
             self.attributes[attribute] = self.attributes.get(attribute, 0) + rows
         for path, points in cut.series():
             _look(self, path, points)
+        if (most := self.capabilities.files_per_run) is not None:
+            for row in cut.files():
+                self._files += row.path is not None
+                if self._files > most and row.path is not None:
+                    self.left_out[row.attribute] = self.left_out.get(row.attribute, 0) + 1
 
     def look_again(self) -> None:
         """After all rows: reads disordered series again, for points that are equal at the target.
@@ -223,6 +242,8 @@ def _look(scan: RunScan, path: str, points: Points) -> None:
         steps.check_fits(str(scan.key), path, (low, high), multiplier)
         whole, rounded = steps.scale(whole, multiplier)
         series.rounded += int(rounded.sum())
+        series.out_of_range += int(out_of_range(can, whole).sum())
+        series.unshown += int(unshown(can, points).sum())
     elif can.double_steps:
         whole = steps.as_held(whole)
         series.rounded += int((whole != points.micros).sum())

@@ -62,6 +62,10 @@ class Capabilities(BaseModel):
     """A series has one point a step; further ones are kept beside."""
     monotonic_steps: bool = False
     """Steps of a float series grow; points whose step does not are kept beside."""
+    step_range: tuple[int, int] | None = None
+    """Whole steps that can be shown; points beyond are kept beside. None: any."""
+    steps_shown_every: int = 1
+    """Points of other steps than multiples of this are kept beside and not shown."""
     repeated_points: bool
     """Whether two equal points (step, time, value) of one series are kept as two."""
     nan: bool
@@ -97,6 +101,8 @@ class Capabilities(BaseModel):
     file_characters: str = r"\w .=,-"
     """The allowed characters in the path of a file, beside `/`."""
     file_path_max_length: int = 700
+    files_per_run: int | None = None
+    """Files of a run beyond so many are left out: a cap that the user set."""
     beside: str = ""
     """Where what it cannot hold is kept; empty: in files beside the run (`sidecar`)."""
     parallel_runs: int = 4

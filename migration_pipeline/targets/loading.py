@@ -350,7 +350,8 @@ class _Work:
         """Reads back, compares, notes the verdict at the target."""
         losses: Sequence[Loss] = load.report.losses if load.report else ()
         try:
-            if load.report is None and self._target.capabilities.files == "no":
+            can = self._target.capabilities
+            if load.report is None and (can.files == "no" or can.files_per_run is not None):
                 # What is kept nowhere explains differences, so it must be known here as well.
                 losses = series_losses(scan_run(run, self._target.capabilities, self._mapping))
             load.verdict = compare_run(

@@ -81,6 +81,7 @@ _TARGETS: dict[str, _Entry] = {
     "litlogger": _folder("litlogger", "Litlogger"),
     "minfx": _folder("minfx", "Minfx"),
     "mlflow": _folder("mlflow", "Mlflow"),
+    "pluto": _folder("pluto", "Pluto"),
     "trackio": _folder("trackio", "Trackio"),
     "wandb": _folder("wandb", "Wandb"),
     "zenml": _folder("zenml", "Zenml"),

@@ -61,6 +61,9 @@ def _steps(can: Capabilities) -> str:
         said = f"doubles; further digits {_BESIDE}"
     if can.monotonic_steps:
         said += "; growing only"
+    if can.step_range:
+        low, high = can.step_range
+        said += f"; from {low:,} to {high:,}, others {_BESIDE}"
     if can.one_point_per_step:
         said += f"; one point a step, further ones {_BESIDE}"
     return said

@@ -20,6 +20,7 @@ from migration_pipeline_tests.targets import (
     litlogger_backend,
     minfx_backend,
     mlflow_backend,
+    pluto_backend,
     trackio_backend,
     wandb_backend,
     zenml_backend,
@@ -97,6 +98,14 @@ BACKENDS: dict[str, Backend] = {
             minfx_backend.REFUSAL,
         ),
         Backend("mlflow", mlflow_backend.make, mlflow_backend.watch, mlflow_backend.whole),
+        Backend(
+            "pluto",
+            pluto_backend.make,
+            pluto_backend.watch,
+            pluto_backend.whole,
+            pluto_backend.locked,
+            pluto_backend.REFUSAL,
+        ),
         Backend("trackio", trackio_backend.make, trackio_backend.watch, trackio_backend.whole),
         Backend(
             "wandb",

@@ -1,0 +1,312 @@
+"""Sends one run to Pluto: points, configuration, text and histograms for people, files; the mark is
+the caller's.
+
+Points of one name and step count once however often they come, so they are sent again when a load
+goes on. Text and histograms do not: that they are being sent, and that they were, is noted at the
+run before and after. They are for people; read back is the file that holds them exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.points import Points, Sent, out_of_range, unshown
+from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping.steps import Bools, fits, scale, step_micros
+from migration_pipeline.targets.pluto.capabilities import LARGEST_STEP, LINES_PER_REQUEST
+from migration_pipeline.targets.pluto.config import PlutoConfig
+from migration_pipeline.targets.pluto.connection import Connection
+from migration_pipeline.targets.pluto.finding import (
+    MARKS,
+    TEXTS_BEGUN,
+    TEXTS_SENT,
+    FoundRun,
+    as_text,
+)
+from migration_pipeline.targets.remote.pieces import Piece
+from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
+from migration_pipeline.targets.target import LoadReport, Meter
+
+SEEN_SECONDS = 60.0
+"""How long what was taken is waited for: the server writes every 5 s (processors/background.rs)."""
+GROUPED = 500
+"""Files of one series that are shown under one name: a listing has 1,000 at most."""
+_EXACT_INTEGERS = 2**53
+_NAMES_AT_A_TIME = 500
+_LINE_BYTES = 4_000_000
+
+
+class PlutoSender(RemoteSender):
+    """Sends the rows of one run.
+
+    Args:
+        run: Pluto's.
+        going_on: it was begun by another load; what is there of files is not sent again.
+    """
+
+    def __init__(
+        self,
+        to: Connection,
+        config: PlutoConfig,
+        scan: RunScan,
+        run: FoundRun,
+        scratch: Path,
+        meter: Meter | None,
+        going_on: bool,
+    ) -> None:
+        super().__init__(scan, scratch, meter)
+        self._to, self._run, self._going_on = to, run, going_on
+        self._rest, self._batch_rows = config.file_chunk_sleep, config.batch_rows
+        self.points_at_a_time, self.files_at_a_time = config.flush_every, config.file_chunk_size
+        self._registered: set[str] = set()
+        self._last: tuple[str, int] | None = None
+        self._keep_to_the_cap()
+        self._grouped = Counter(
+            row.attribute for row, _ in self.files.rows if row.type == "file_series"
+        )
+
+    def send(self) -> LoadReport:
+        report = super().send()
+        self._wait()
+        return report
+
+    # --- points ---------------------------------------------------------------------------------
+
+    def hides(self, points: Points, sent: Sent) -> Bools:
+        return out_of_range(self.can, sent.steps) | unshown(self.can, points)
+
+    def put_points(self, pieces: Sequence[Piece]) -> None:
+        self._register("METRIC", [piece.key for piece in pieces])
+        self._to.metrics(self._run.project, self._run.id, metric_lines(pieces))
+        self._last = pieces[-1].key, int(pieces[-1].steps[-1])
+
+    def _rows(self, batch: pa.RecordBatch) -> None:
+        size = self._batch_rows or batch.num_rows or 1
+        for start in range(0, batch.num_rows, size):
+            super()._rows(batch.slice(start, size))
+
+    # --- parameters -----------------------------------------------------------------------------
+
+    def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
+        """As JavaScript holds it exactly; else as text."""
+        if cut or kind in ("string", "datetime"):
+            return text, not cut
+        if kind == "bool":
+            return bool(value), True
+        if kind == "string_set":
+            return list(value), True
+        if kind == "int":
+            return (int(value) if abs(value) <= _EXACT_INTEGERS else text), True
+        exact = math.isfinite(value) and not (value == 0 and math.copysign(1, value) < 0)
+        return (float(value) if exact else text), True
+
+    def put_parameters(self, parameters: Sequence[Parameter]) -> None:
+        self._configure({parameter.name: parameter.shown for parameter in parameters})
+
+    def _configure(self, change: dict[str, Any]) -> None:
+        said = {"runId": self._run.id, "config": as_text(change)}
+        self._to.post("/api/runs/config/update", "sending the configuration", said)
+
+    # --- text and histograms --------------------------------------------------------------------
+
+    def finish_points(self) -> None:
+        """Sends text and histograms so that people see them, unless an earlier load has."""
+        if not self.files.series or self._run.marks.get("texts") == TEXTS_SENT:
+            return
+        taken = set(self._registered)
+        self._configure({MARKS: {"texts": TEXTS_BEGUN}})
+        for (path, kind), name in sorted(self.files.series.items()):
+            shown = path if path not in taken else f"{path} ({kind.removesuffix('_series')})"
+            taken.add(shown)
+            self._texts(shown, kind, self.scratch / name)
+        self._configure({MARKS: {"texts": TEXTS_SENT}})
+
+    def _texts(self, name: str, kind: str, file: Path) -> None:
+        text = kind == "string_series"
+        lines: list[bytes] = []
+        size = 0
+        for at, step, value in self._shown_lines(text, file):
+            line = {
+                "time": at,
+                "step": step,
+                "dataType": "string-series" if text else "HISTOGRAM",
+                "logName": name,
+                "data": value,
+            }
+            lines.append(dumps(line, ensure_ascii=False).encode())
+            size += len(lines[-1])
+            if len(lines) >= LINES_PER_REQUEST or size > _LINE_BYTES:
+                self._put_lines(name, text, lines)
+                lines, size = [], 0
+        if lines:
+            self._put_lines(name, text, lines)
+
+    def _put_lines(self, name: str, text: bool, lines: list[bytes]) -> None:
+        self._register("DATA" if text else "HISTOGRAM", [name])
+        self._to.data(self._run.project, self._run.id, b"\n".join(lines) + b"\n")
+
+    def _shown_lines(self, text: bool, file: Path) -> Iterator[tuple[int, int, str]]:
+        """Time, step and value of the lines that Pluto can show."""
+        start, multiplier = self.scan.mapper.time_for_none, self.scan.mapping.step_multiplier
+        first, last = self.can.earliest_time_ms or 0, self.can.latest_time_ms or 0
+        for line in sidecar.read_lines(file):
+            micros = step_micros(line["step"] or "0")
+            if not fits(micros, multiplier):
+                continue
+            step = int(scale(np.array([micros]), multiplier)[0][0])
+            at = start if line["time"] is None else line["time"]
+            value = line["value"] if text else histogram(line)
+            if value is not None and 0 <= step <= LARGEST_STEP and first <= at <= last:
+                yield at, step, value
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def put_files(self, files: Sequence[Upload]) -> None:
+        missing = [file for file in files if not (self._going_on and self._is_there(file))]
+        if not missing:
+            return
+        self._register("ARTIFACT", [self._log_name(file) for file in missing])
+        project, run_id = self._run.project, self._run.id
+        addresses = self._to.presign(project, run_id, [self._announced(file) for file in missing])
+        for file in missing:
+            name = posixpath.basename(file.name)
+            for address in addresses.get(self._log_name(file), ()):
+                if name in address:
+                    self._to.put(address[name], file.source)
+        time.sleep(self._rest)
+
+    def _log_name(self, file: Upload) -> str:
+        """Files of a series share a name, so that a person can go through them by their steps."""
+        row = file.row
+        if row and row.type == "file_series" and self._grouped[row.attribute] <= GROUPED:
+            return posixpath.dirname(file.name)
+        return file.name
+
+    def _announced(self, file: Upload) -> dict[str, Any]:
+        """As `pluto.api.make_compat_file_v1` says it, with the row's own time and step."""
+        name = posixpath.basename(file.name)
+        row, mapping = file.row, self.scan.mapping
+        step = 0
+        if row and row.step is not None and fits(row.step, mapping.step_multiplier):
+            step = int(scale(np.array([row.step]), mapping.step_multiplier)[0][0])
+        at = self.scan.mapper.time_for_none if row is None or row.time is None else row.time
+        return {
+            "fileName": name,
+            "fileSize": file.size,
+            "fileType": posixpath.splitext(name)[1][1:],
+            "time": min(max(at, 0), self.can.latest_time_ms or at),
+            "logName": self._log_name(file),
+            "step": min(max(step, 0), LARGEST_STEP),
+            "sampleIndex": 0,
+        }
+
+    def _is_there(self, file: Upload) -> bool:
+        """Listed, and with as many bytes: a row is made before any byte is sent."""
+        url = file_url(self._to, self._run, self._log_name(file), posixpath.basename(file.name))
+        return url is not None and self._to.size(url) == file.size
+
+    def _keep_to_the_cap(self) -> None:
+        if (most := self.can.files_per_run) is not None:
+            count, kept = 0, []
+            for row, inside in self.files.rows:
+                count += row.path is not None
+                if row.path is None or count <= most:
+                    kept.append((row, inside))
+            self.files.rows[:] = kept
+
+    # --- the rest -------------------------------------------------------------------------------
+
+    def _register(self, kind: str, names: list[str]) -> None:
+        """Pages show only names that were announced; the first type of a name is the one."""
+        new = [name for name in dict.fromkeys(names) if name not in self._registered]
+        self._registered.update(new)
+        for start in range(0, len(new), _NAMES_AT_A_TIME):
+            some = new[start : start + _NAMES_AT_A_TIME]
+            said = {"runId": self._run.id, "logType": kind, "logName": some}
+            self._to.post("/api/runs/logName/add", "announcing names", said)
+
+    def _wait(self) -> None:
+        """Until the last point and the last file can be read."""
+        to, run = self._to, self._run
+        if self._last:
+            name, step = self._last
+            asked = {"projectName": run.project, "logName": name, "stepMin": step, "stepMax": step}
+
+            def point() -> bool:
+                answer = to.get("/api/runs/metrics", "reading points", runId=run.id, **asked)
+                return bool(answer.get("metrics"))
+
+            to.until(point, "points", SEEN_SECONDS)
+        last = posixpath.basename(sidecar.MIGRATION)
+        to.until(
+            lambda: file_url(to, run, sidecar.MIGRATION, last) is not None, "files", SEEN_SECONDS
+        )
+
+
+def metric_lines(pieces: Sequence[Piece]) -> bytes:
+    """Lines of metrics: points of one step and time share a line."""
+    rows: dict[tuple[int, int], list[str]] = {}
+    for piece in pieces:
+        name = dumps(piece.key, ensure_ascii=False)
+        values = piece.values.tolist()
+        finite = bool(np.isfinite(piece.values).all())
+        texts = map(repr, values) if finite else map(_number, values)
+        for step, at, text in zip(piece.steps.tolist(), piece.times.tolist(), texts, strict=True):
+            rows.setdefault((step, at), []).append(f"{name}:{text}")
+    lines = [
+        f'{{"time":{at},"step":{step},"data":{{{",".join(data)}}}}}\n'
+        for (step, at), data in rows.items()
+    ]
+    return "".join(lines).encode()
+
+
+def _number(value: float) -> str:
+    """A double as `ingest/src/models/metrics.rs` reads it."""
+    if math.isfinite(value):
+        return repr(value)
+    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+
+
+def histogram(line: dict[str, Any]) -> str | None:
+    """A histogram as Pluto's pages draw it, or None: they draw counts in even bins only, and one
+    of another kind makes its whole panel fail (histogram.schema.ts)."""
+    edges, values = line.get("edges"), line.get("values")
+    if not edges or not values or line.get("type") != "COUNTING" or len(edges) != len(values) + 1:
+        return None
+    if not all(isinstance(n, int | float) for n in (*edges, *values)):
+        return None  # not finite, or none
+    if any(value < 0 or value != int(value) for value in values):
+        return None
+    widths = np.diff(np.array(edges, dtype=np.float64))
+    if not (np.isfinite(widths).all() and (widths > 0).all() and np.allclose(widths, widths[0])):
+        return None
+    freq = [int(value) for value in values]
+    bins = {"min": edges[0], "max": edges[-1], "num": len(freq)}
+    shown = {"freq": freq, "bins": bins, "shape": "uniform", "type": "Histogram"}
+    return dumps({**shown, "maxFreq": max(freq), "v": 1}, allow_nan=False)
+
+
+def file_url(to: Connection, run: FoundRun, log_name: str, file_name: str) -> str | None:
+    """Where a file can be read; None where the run lists none of that name."""
+    return listed_files(to, run, log_name).get(file_name)
+
+
+def listed_files(to: Connection, run: FoundRun, log_name: str) -> dict[str, str]:
+    """File name → address, of all under one log name."""
+    asked = {"runId": run.id, "projectName": run.project, "logName": log_name}
+    answer = to.get("/api/runs/files", "listing files", **asked)
+    return {
+        str(file["fileName"]): str(file.get("downloadUrl") or file["url"])
+        for file in answer.get("files", [])
+    }
