@@ -76,7 +76,7 @@ def whole(folder: Path) -> Any:
                 "tags": sorted((tag["name"], tag["value"]) for tag in stream.tags),
                 "phase": stream.phase,
                 "said": {k: v for k, v in stream.said.items() if k != "tags"},
-                "points": {n: sorted(of) for n, of in sorted(stream.metrics().items())},
+                "points": {n: sorted(of.rows()) for n, of in sorted(stream.metrics().items())},
                 "files": sorted(
                     (path, _digest(space.blobs[f"experiments/{stream.name}/{path}"]))
                     for path in stream.artifacts.values()

@@ -8,7 +8,9 @@ that was begun and not finished is deleted with its files and sent anew.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,7 @@ from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping.facts import parse_tags
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping, RunFacts
-from migration_pipeline.mapping.values import from_text, shown, tags_text, to_text, without_nul
+from migration_pipeline.mapping.values import cut, from_text, shown, tags_text, to_text, without_nul
 from migration_pipeline.targets.litlogger.capabilities import CAPABILITIES, MARKS
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
 from migration_pipeline.targets.litlogger.connection import Connection
@@ -84,8 +86,9 @@ class LitloggerTarget:
         self.discard(key, mapping)
         marks = _marks(scan, mapping, kin)
         experiment = self._records.make_experiment(within, experiment_name(key, mapping), marks)
-        with TemporaryDirectory(prefix="migration-") as directory:
-            sender = Sender(self._to, self._records, experiment, scan, Path(directory), meter)
+        with TemporaryDirectory(prefix="migration-") as name, ThreadPoolExecutor(1) as pool:
+            folder = Path(name)
+            sender = Sender(self._to, self._records, experiment, scan, folder, meter, pool)
             report = sender.send()
         for child in kin.children:
             self._name_parent(within.name, child, experiment.name)
@@ -130,8 +133,13 @@ class LitloggerTarget:
         )
 
     def shown_facts(self, facts: RunFacts) -> RunFacts:
-        held = shown(facts, self.capabilities.tag_max_length)
-        return replace(held, name=shown_name(facts.name))
+        limit = self.capabilities.tag_max_length
+        return replace(
+            shown(facts, limit),
+            name=shown_name(facts.name),
+            group_tags=parse_tags(_some(facts.group_tags, limit)),
+            experiment=without_nul(cut(facts.experiment, limit)),
+        )
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
         found, said = self._one(key, mapping), str(verified).lower()
@@ -194,7 +202,7 @@ def _key_of(tags: Mapping[str, str]) -> RunKey | None:
     kind = tags.get(f"{MARKS}kind", "run")
     if not project or run is None or kind not in KIND_PLURALS:
         return None
-    return RunKey(project, run, kind)
+    return RunKey(project, _meant(run), kind)
 
 
 def _marks(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:
@@ -204,9 +212,6 @@ def _marks(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:
 
     def time(ms: int | None) -> str:
         return "" if ms is None else to_text("datetime", ms)
-
-    def some(tags: tuple[str, ...]) -> str:
-        return tags_text(list(tags), limit) if tags else ""
 
     marks = {
         "load_state": _LOADING,
@@ -218,14 +223,14 @@ def _marks(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:
         "damaged": "true" if scan.run.damage else "",
         "loaded_by": f"migration_pipeline {__version__}",
         "project": key.project,
-        "run_id": key.run,
+        "run_id": _said(key.run),
         "kind": key.kind,
         "sys_id": facts.sys_id,
         "owner": facts.owner,
-        "experiment": facts.experiment,
+        "experiment": cut(facts.experiment, limit),
         "description": facts.description,
-        "tags": some(facts.tags),
-        "group_tags": some(facts.group_tags),
+        "tags": _some(facts.tags, limit),
+        "group_tags": _some(facts.group_tags, limit),
         "start": time(facts.start),
         "end": time(facts.end),
         "fork.parent": facts.parent,
@@ -233,3 +238,17 @@ def _marks(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:
         "fork.parent_experiment": kin.parent,
     }
     return {f"{MARKS}{name}": without_nul(value) for name, value in marks.items() if value}
+
+
+def _some(tags: tuple[str, ...], limit: int | None) -> str:
+    return without_nul(tags_text(list(tags), limit)) if tags else ""
+
+
+def _said(run: str) -> str:
+    """A run id as text that every database holds: what is not printable as JSON."""
+    plain = run and run.isprintable() and run == run.strip() and not run.startswith('"')
+    return run if plain else json.dumps(run)
+
+
+def _meant(said: str) -> str:
+    return str(json.loads(said)) if said.startswith('"') else said

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import IO, Any
 from urllib.parse import urljoin
 
+import orjson
 import stamina
 
 from migration_pipeline.errors import (
@@ -84,6 +85,11 @@ class Pace:
             self._next = turn + self._apart
         if turn > now:
             time.sleep(turn - now)
+
+    def hold(self, seconds: float) -> None:
+        """The service asked for silence; that goes for all threads."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Connection:
@@ -192,7 +198,11 @@ class Connection:
 
         def attempt() -> bytes:
             self.pace.wait()
-            return self._exchange("PUT", url, headers=headers, body=body)
+            try:
+                return self._exchange("PUT", url, headers=headers, body=body)
+            except _Again as error:
+                self.pace.hold(error.wait or 0.0)
+                raise
 
         self.patiently(attempt, "sending points", twice=False)
 
@@ -263,7 +273,7 @@ class Connection:
 
     def _object(self, said: Any, doing: str) -> dict[str, Any]:
         try:
-            found = json.loads(said)
+            found = orjson.loads(said)
         except ValueError:
             found = None
         if not isinstance(found, dict):

@@ -136,10 +136,15 @@ class Records:
             )
         return made
 
-    def forget(self, name: str) -> None:
-        """A teamspace that was found may be gone."""
-        with self._lock:
-            self._teamspaces.pop(name, None)
+    @contextlib.contextmanager
+    def _still_there(self) -> Iterator[None]:
+        """A teamspace that was found may be gone; it is then looked for again the next time."""
+        try:
+            yield
+        except NotFoundError:
+            with self._lock:
+                self._teamspaces.clear()
+            raise
 
     # --- experiments ----------------------------------------------------------------------------
 
@@ -147,13 +152,14 @@ class Records:
         """All of a teamspace, each once."""
         seen: set[str] = set()
         for offset in range(0, 1 << 62, LIST_PAGE):
-            said = self._to.call(
-                "lit_logger_service_list_metrics_streams",
-                "listing experiments",
-                project_id=within.id,
-                limit=str(LIST_PAGE),
-                offset=str(offset),
-            )
+            with self._still_there():
+                said = self._to.call(
+                    "lit_logger_service_list_metrics_streams",
+                    "listing experiments",
+                    project_id=within.id,
+                    limit=str(LIST_PAGE),
+                    offset=str(offset),
+                )
             page = said.get("metricsStreams") or []
             for one in page:
                 if one["id"] not in seen:
@@ -181,12 +187,13 @@ class Records:
             name=name, tags=self._tags(tags), store_step=True, store_created_at=True
         )
         try:
-            said = self._to.once(
-                "lit_logger_service_create_metrics_stream",
-                f"making the experiment {name}",
-                project_id=within.id,
-                body=body,
-            )
+            with self._still_there():
+                said = self._to.once(
+                    "lit_logger_service_create_metrics_stream",
+                    f"making the experiment {name}",
+                    project_id=within.id,
+                    body=body,
+                )
         except UnclearError:
             # The answer was lost; the experiment may be there.
             found = self.experiment(within, name)

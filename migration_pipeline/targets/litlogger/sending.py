@@ -13,11 +13,14 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping.scan import RunScan
@@ -35,7 +38,11 @@ _UNCLEAR = 5
 
 
 class Sender(RemoteSender):
-    """See `RemoteSender`; `parameters` is filled."""
+    """See `RemoteSender`; `parameters` is filled.
+
+    Args:
+        pool: of one thread; while a request with points is on its way, the next one is made.
+    """
 
     def __init__(
         self,
@@ -45,19 +52,32 @@ class Sender(RemoteSender):
         scan: RunScan,
         scratch: Path,
         meter: Meter | None,
+        pool: Executor,
     ) -> None:
         super().__init__(scan, scratch, meter)
         self._to, self._records, self._experiment = to, records, experiment
         self._sent: dict[str, int] = {}
+        self._pool = pool
+        self._on_its_way: Future[None] | None = None
         self.parameters: dict[str, str] = {}
 
     # --- points ---------------------------------------------------------------------------------
 
     def put_points(self, pieces: Sequence[Piece]) -> None:
-        values = points_json(pieces)
-        new = {name: len(of) for name, of in values.items()}
-        metrics = (f'{{"name":{_text(n)},"values":[{",".join(of)}]}}' for n, of in values.items())
-        body = f'{{"metrics":[{",".join(metrics)}]}}'.encode()
+        new: dict[str, int] = {}
+        for piece in pieces:
+            new[piece.key] = new.get(piece.key, 0) + len(piece)
+        body = points_json(pieces)
+        self._wait()
+        self._on_its_way = self._pool.submit(self._append, body, new)
+
+    def _wait(self) -> None:
+        """For the points that are on their way; raises what became of them."""
+        sent, self._on_its_way = self._on_its_way, None
+        if sent:
+            sent.result()
+
+    def _append(self, body: bytes, new: Mapping[str, int]) -> None:
         for turn in range(_UNCLEAR):
             try:
                 self._to.append(self._experiment.teamspace.id, self._experiment.id, body)
@@ -72,6 +92,7 @@ class Sender(RemoteSender):
             self._sent[name] = self._sent.get(name, 0) + count
 
     def finish_points(self) -> None:
+        self._wait()
         if not self._visible(self._sent):
             raise unavailable(
                 self._to,
@@ -140,19 +161,32 @@ class Sender(RemoteSender):
         return self._to.put(str(url["url"]), dict(url.get("headers") or {}), content, size)
 
 
-def points_json(pieces: Sequence[Piece]) -> dict[str, list[str]]:
-    """Name → its values as JSON objects, in their order: doubles to the last bit, steps as text,
-    times in ms."""
-    found: dict[str, list[str]] = {}
+def points_json(pieces: Sequence[Piece]) -> bytes:
+    """A request with points, each series once: doubles to the last bit, steps as text, times in
+    ms."""
+    found: dict[str, list[bytes]] = {}
     for piece in pieces:
-        times = np.datetime_as_string(piece.times.astype("datetime64[ms]"), unit="ms").tolist()
-        points = zip(piece.values.tolist(), piece.steps.tolist(), times, strict=True)
-        found.setdefault(piece.key, []).extend(
-            f'{{"value":{value!r},"step":"{step}","createdAt":"{at}Z"}}'
-            for value, step, at in points
-        )
-    return found
+        found.setdefault(piece.key, []).append(_values_json(piece))
+    metrics = (
+        b'{"name":%b,"values":[%b]}' % (json.dumps(name).encode(), b",".join(values))
+        for name, values in found.items()
+    )
+    return b'{"metrics":[%b]}' % b",".join(metrics)
 
 
-def _text(name: str) -> str:
-    return json.dumps(name)
+def _values_json(piece: Piece) -> bytes:
+    """Arrow writes columns as text three times as fast as Python does."""
+    times = pa.array(piece.times, pa.timestamp("ms")).cast(pa.string())
+    text = pc.binary_join_element_wise(
+        '{"value":',
+        pa.array(piece.values).cast(pa.string()),
+        ',"step":"',
+        pa.array(piece.steps).cast(pa.string()),
+        '","createdAt":"',
+        pc.replace_substring(times, " ", "T"),
+        'Z"},',
+        "",
+    )
+    # One after the other in memory, that is the text of the list, but for its last comma.
+    first, last = np.frombuffer(text.buffers()[1], np.int32)[[text.offset, text.offset + len(text)]]
+    return bytes(text.buffers()[2].slice(first, last - first - 1))

@@ -7,8 +7,22 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-Value = tuple[str, str | None, float]
-"""Step, createdAt (None where the stream does not keep it), value."""
+
+@dataclass
+class Values:
+    """Points of one metric, column by column; a time is None where the stream keeps none."""
+
+    steps: list[int] = field(default_factory=list)
+    times: list[str | None] = field(default_factory=list)
+    numbers: list[float] = field(default_factory=list)
+
+    def add(self, other: Values) -> None:
+        self.steps += other.steps
+        self.times += other.times
+        self.numbers += other.numbers
+
+    def rows(self) -> list[tuple[int, str | None, float]]:
+        return list(zip(self.steps, self.times, self.numbers, strict=True))
 
 
 @dataclass
@@ -27,19 +41,19 @@ class Stream:
     """All that came with its creation."""
     phase: str = "RUNNING"
     persisted: bool = False
-    batches: list[tuple[float, str, list[Value]]] = field(default_factory=list)
+    batches: list[tuple[float, str, Values]] = field(default_factory=list)
     """When it arrived, name of the metric, values."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Id → path within the experiment."""
     media: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def metrics(self, lag: float = 0.0) -> dict[str, list[Value]]:
+    def metrics(self, lag: float = 0.0) -> dict[str, Values]:
         """Name → values in the order of their arrival, as far as readers see them already."""
-        found: dict[str, list[Value]] = {}
+        found: dict[str, Values] = {}
         seen = time.monotonic() - lag
         for arrived, name, values in self.batches:
             if arrived <= seen:
-                found.setdefault(name, []).extend(values)
+                found.setdefault(name, Values()).add(values)
         return found
 
     def shown(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from migration_pipeline_tests.servers.litlogger import rules
 from migration_pipeline_tests.servers.litlogger.rules import Refused
-from migration_pipeline_tests.servers.litlogger.state import Account, Stream, Teamspace, Value
+from migration_pipeline_tests.servers.litlogger.state import Account, Stream, Teamspace, Values
 
 
 def teamspace(account: Account, request: Request) -> Teamspace:
@@ -98,7 +98,7 @@ def append(account: Account, request: Request, body: dict[str, Any]) -> Any:
     now = time.monotonic()
     if account.pace is not None:
         values, seconds = account.pace
-        if sum(len(found) for _, found in taken) > values:
+        if sum(len(found.steps) for _, found in taken) > values:
             raise Refused(429, f"more than {values} values in a request", seconds)
         if account.appended and (left := account.appended[-1] + seconds - now) > 0:
             raise Refused(429, "too many requests", left)
@@ -119,14 +119,14 @@ def points(account: Account, request: Request, body: dict[str, Any]) -> Any:
         for name, values in within.streams[number].metrics(account.lag).items():
             found = [
                 value
-                for value in values
-                if (first is None or int(value[0]) >= int(first))
-                and (last is None or int(value[0]) <= int(last))
+                for value in values.rows()
+                if (first is None or value[0] >= int(first))
+                and (last is None or value[0] <= int(last))
             ]
             if samples and len(found) > samples:
                 rows = sorted(random.Random(0).sample(range(len(found)), samples))
                 found = [found[row] for row in rows]
-            said = [{"step": s, "createdAt": t, "value": v} for s, t, v in found]
+            said = [{"step": str(s), "createdAt": t, "value": v} for s, t, v in found]
             ids = named.setdefault(name, {"idsMetrics": {}})["idsMetrics"]
             ids[number] = {"metricsValues": said}
     return {"namedMetrics": named}
@@ -144,18 +144,17 @@ def summary(account: Account, request: Request, body: dict[str, Any]) -> Any:
     return {"summariesPerName": named}
 
 
-def _summary(values: list[Value]) -> dict[str, Any]:
-    numbers = np.array([value for _, _, value in values])
-    steps = [int(step) for step, _, _ in values]
+def _summary(values: Values) -> dict[str, Any]:
+    numbers, steps = np.array(values.numbers), values.steps
     with np.errstate(all="ignore"):
         mean, variance = float(numbers.mean()), float(numbers.var())
     return {
-        "numValues": str(len(values)),
+        "numValues": str(len(steps)),
         "minValue": float(numbers.min()),
         "maxValue": float(numbers.max()),
         "meanValue": _double(mean),
         "variance": _double(variance),
-        "lastValue": values[-1][2],
+        "lastValue": values.numbers[-1],
         "lastStep": str(steps[-1]),
         "minStep": str(min(steps)),
         "maxStep": str(max(steps)),
