@@ -41,7 +41,7 @@ CAPABILITIES = Capabilities(
     parameter_nul=False,
     parameter_types="native",
     string_series="file",
-    histogram_series="file",
+    histogram_series="native",
     files="native",
     # forks are a preview that only some servers have
     forks="tag",
@@ -77,5 +77,7 @@ POINTS_OF_A_ROW = 20_000
 """Far below the 10 MiB of a row at which wandb-core leaves it out."""
 HISTORY_PAGE = 10_000
 """Rows of a page of history; the SDK lets its user choose any number."""
+MOST_BINS = 512
+"""sdk/data_types/histogram.py MAX_LENGTH"""
 LIST_PAGE = 100
 """Runs, or files, of a page."""

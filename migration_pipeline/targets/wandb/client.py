@@ -31,6 +31,7 @@ from migration_pipeline.targets.wandb.capabilities import CAPABILITIES, MARK
 from migration_pipeline.targets.wandb.config import WandbConfig
 from migration_pipeline.targets.wandb.connection import BurntIdError
 from migration_pipeline.targets.wandb.naming import attempt_of, project_name, run_key
+from migration_pipeline.targets.wandb.offline import Offline
 from migration_pipeline.targets.wandb.read_back import Reader
 from migration_pipeline.targets.wandb.runs import (
     COMPLETE,
@@ -54,7 +55,9 @@ class WandbTarget:
     def __init__(self, config: WandbConfig) -> None:
         self._config = config
         self.capabilities: Capabilities = CAPABILITIES
-        self._place: Place = Server(config)
+        self._place: Place = (
+            Offline(config.directory, config.entity) if config.mode == "offline" else Server(config)
+        )
 
     @property
     def address(self) -> str:

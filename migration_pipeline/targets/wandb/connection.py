@@ -2,28 +2,30 @@
 
 They are W&B's own (GraphQL, filestream, uploads), with the SDK's credentials, and do not pass
 through its wandb-core: that is a process beside this one, waits up to 15 seconds between requests
-and repeats a refusal for minutes. `wandb` is imported for two things only, the key that `wandb
-login` left and the form of offline runs, and `wandb.init` is never called, so nothing that patches
-it, such as pluto-ml's import hook, is reached.
+and repeats a refusal for minutes. So `wandb` is not imported either, and what patches it when it
+is, as pluto-ml's import hook does, is never reached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import netrc
+import os
 import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import stamina
 
 from migration_pipeline import __version__
 from migration_pipeline.errors import (
+    ConfigError,
     MigrationError,
-    MissingExtraError,
     MissingSettingError,
     TargetError,
     TargetRefusedError,
@@ -246,11 +248,17 @@ class Connection:
 
 
 def _key_of_login(url: str) -> str:
+    """That of ~/.netrc, where `wandb login` writes it (sdk/lib/wbauth/wbnetrc.py)."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        from wandb.sdk.lib.wbauth.wbnetrc import read_netrc_auth
-    except ImportError as error:
-        raise MissingExtraError("wandb", "wandb", "wandb") from error
-    return read_netrc_auth(host=url) or ""
+        found = netrc.netrc(path).authenticators(urlsplit(url).netloc)
+    except FileNotFoundError:
+        return ""
+    except (netrc.NetrcParseError, OSError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {_first_line(error)}", "Correct it, or set WANDB_API_KEY."
+        ) from None
+    return found[2] if found else ""
 
 
 def _message(answer: requests.Response) -> str:

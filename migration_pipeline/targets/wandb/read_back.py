@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
 
+from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.values import from_text
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.reading import RemoteReader
-from migration_pipeline.targets.wandb.rows import pieces_of
+from migration_pipeline.targets.wandb.histograms import digest, kept_in, merged, shown_in
+from migration_pipeline.targets.wandb.rows import Row, pieces_of
 from migration_pipeline.targets.wandb.runs import FoundRun, Place
 
 
@@ -51,11 +55,44 @@ class Reader(RemoteReader):
     def shown_points(self, names: Collection[str], others: bool) -> Iterator[Piece]:
         """History is asked for whole: asked for several names, W&B shows the rows that have all of
         them."""
-        if not names and not others:
+        histograms = [entry.name for entry in self.entries("histogram_series")]
+        if not names and not histograms and not others:
             return
         asked = frozenset(names)
         for rows in self._place.rows(self._run):
             yield from pieces_of(rows, lambda name: others or name in asked)
+            for name in histograms:
+                self._put_aside(name, rows)
+
+    def _put_aside(self, name: str, rows: Sequence[Row]) -> None:
+        """Notes what history shows of a histogram series, which comes back after the points."""
+        found = [shown for row in rows if name in row and (shown := shown_in(row, name))]
+        if not found:
+            return
+        with self._aside(name).open("ab") as stream:
+            for shown in found:
+                sidecar.write_line(stream, shown)
+
+    def _aside(self, name: str) -> Path:
+        folder = self.into / "shown histograms"
+        folder.mkdir(exist_ok=True)
+        return folder / layout.digest(name)
+
+    def shown_lines(self, entry: sidecar.AttributeEntry) -> Iterator[dict[str, Any]]:
+        if entry.type != "histogram_series":
+            yield from super().shown_lines(entry)
+            return
+        aside, counts = self._aside(entry.name), Counter[bytes]()
+        aside.touch()
+        for row in sidecar.read_lines(aside):
+            counts[digest(row["step"], row["timestamp"], row["edges"], row["values"])] += 1
+        base = {"path": entry.path, "type": entry.type}
+        shown = ({**base, **row} for row in sidecar.read_lines(aside))
+        kept = self.download(kept_in(entry.path))
+        lines = sidecar.read_lines(kept) if kept else iter(())
+        exact = sidecar.series_rows(entry.path, entry.type, lines)
+        yield from merged(exact, counts, shown, self.migration.start)
+        aside.unlink()
 
     def fetch(self, name: str, to: Path) -> bool:
         return self._place.fetch(self._run, name, to)

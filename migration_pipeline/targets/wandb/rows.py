@@ -116,7 +116,7 @@ def pieces_of(rows: Sequence[Row], wanted: Callable[[str], bool]) -> Iterator[Pi
     for row in rows:
         step, time = row.get(STEP), row.get("_timestamp")
         for key, cell in row.items():
-            if key == STEP or (key[:1] == "_" and key in _OWN) or not wanted(key):
+            if key == STEP or (key[:1] == "_" and key in OWN) or not wanted(key):
                 continue
             value = _number(cell)
             if value is None:
@@ -136,7 +136,7 @@ def pieces_of(rows: Sequence[Row], wanted: Callable[[str], bool]) -> Iterator[Pi
         )
 
 
-_OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
+OWN = frozenset(("_step", "_timestamp", "_runtime", "_wandb"))
 
 
 def _number(cell: Any) -> float | None:

@@ -100,8 +100,8 @@ class FoundRun:
         own = tuple(mark.get("group_tags", ()))
         return RunFacts(
             name=self.display_name,
-            start=_time(mark.get("created")),
-            end=_time(mark.get("ended")),
+            start=time_of(mark.get("created")),
+            end=time_of(mark.get("ended")),
             failed=self.state == "failed",
             tags=self.tags,
             group_tags=own,
@@ -114,7 +114,8 @@ class FoundRun:
         )
 
 
-def _time(text: Any) -> int | None:
+def time_of(text: Any) -> int | None:
+    """A time of the mark, ms."""
     return from_text("datetime", text) if isinstance(text, str) else None
 
 

@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from migration_pipeline.mapping.scan import RunScan
+from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.points import Rows
+from migration_pipeline.mapping.scan import RunScan, line_rows
 from migration_pipeline.mapping.values import to_text
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.resume import ContradictionError, Held
-from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
+from migration_pipeline.targets.remote.sending import (
+    Parameter,
+    RemoteSender,
+    Upload,
+)
 from migration_pipeline.targets.target import Meter
 from migration_pipeline.targets.wandb.capabilities import REQUEST_BYTES, STEP
+from migration_pipeline.targets.wandb.histograms import cell_of, kept_in, line_of
 from migration_pipeline.targets.wandb.rows import Row, lines_of, same
 from migration_pipeline.targets.wandb.runs import FoundRun, Place
 
@@ -29,6 +37,8 @@ _WHOLE = 2**53
 
 class Sender(RemoteSender):
     """Sends the rows of one run, which begin at the offset 0 and have no gaps."""
+
+    file_series = ("string_series",)
 
     def __init__(
         self,
@@ -66,7 +76,30 @@ class Sender(RemoteSender):
     def put_points(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             self._note_last(piece)
-        lines = lines_of(pieces, self.rows)
+        self._put_rows(lines_of(pieces, self.rows))
+
+    def put_lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
+        """Histograms: what W&B can show of them, and all of it beside."""
+        key, lines, count = self.keys[path, kind], list[str](), 0
+        beside = self.scratch / kept_in(path)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("ab") as stream:
+            for step, time, value in line_rows(kind, batch, rows):
+                sidecar.write_line(stream, sidecar.histogram_line(step, time, value))
+                count += 1
+                cell = cell_of(value)
+                if cell is not None and step is not None:
+                    at = self.scan.mapper.time_for_none if time is None else time
+                    lines.append(line_of(self.rows + len(lines), key, step, at, cell))
+        if lines:
+            self._put_rows(lines)
+        self.count(points=count)
+
+    def _put_rows(self, lines: Sequence[str]) -> None:
+        """
+        Raises:
+            ContradictionError: others are there.
+        """
         first = self.rows
         self.rows += len(lines)
         start = self._pass_over(lines) if first < self._run.lines else 0
