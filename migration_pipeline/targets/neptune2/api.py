@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +23,17 @@ from migration_pipeline.targets.neptune2.marks import LISTED, Found, Operation
 from migration_pipeline.targets.neptune2.numbers import decoded
 
 _CHUNK = 1 << 20
+_ZIP_SECONDS = 600.0
+"""How long a server may take to make a zip."""
 _OPERATIONS = 1_000
 """Of one request: as many as the client sends."""
 _SERIES = {
     "floatSeries": "getFloatSeriesValues",
     "stringSeries": "getStringSeriesValues",
+}
+_ELEMENTS = {
+    "fileSeries": ("getFileSeriesValues", "fileUrl"),
+    "htmlSeries": ("getHtmlSeriesValues", "htmlUrl"),
 }
 
 
@@ -185,29 +192,58 @@ class Api:
 
     def upload(self, run: str, path: str, extension: str, file: Path) -> None:
         """A file as an attribute, in parts when it is large."""
-        size = file.stat().st_size
         params = {"experimentIdentifier": run, "attribute": path, "ext": extension}
+        self._upload("fileAtom", params, file)
+
+    def put_member(self, run: str, path: str, inside: str, file: Path) -> None:
+        """A file into a set."""
+        params = {"experimentIdentifier": run, "attribute": path, "subPath": inside}
+        self._upload("fileSetFile", params, file)
+
+    def _upload(self, what: str, params: dict[str, str], file: Path) -> None:
+        size = file.stat().st_size
         if size <= PART_BYTES:
-            self._sent("fileAtomUpload", params, file.read_bytes())
+            self._sent(f"{what}Upload", params, file.read_bytes())
             return
-        begun = self._sent("fileAtomMultipartUploadStart", {**params, "totalLength": str(size)})
+        begun = self._sent(f"{what}MultipartUploadStart", {**params, "totalLength": str(size)})
         of_upload = {"uploadId": begun["uploadId"], **params}
-        of_upload.pop("ext")
+        of_upload.pop("ext", None)
         with file.open("rb") as stream:
-            for number, first in enumerate(range(0, size, self.part_bytes(size))):
-                data = stream.read(self.part_bytes(size))
+            for number, first in enumerate(range(0, size, part_bytes(size))):
+                data = stream.read(part_bytes(size))
                 self._sent(
-                    "fileAtomMultipartUploadPart",
+                    f"{what}MultipartUploadPart",
                     {**of_upload, "uploadPartIdx": str(number)},
                     data,
                     {"X-Range": f"bytes={first}-{first + len(data) - 1}/{size}"},
                 )
-        self._sent("fileAtomMultipartUploadFinish", of_upload)
+        self._sent(f"{what}MultipartUploadFinish", of_upload)
 
-    @staticmethod
-    def part_bytes(size: int) -> int:
-        """A thousand parts at most."""
-        return max(PART_BYTES, -(-size // 1_000))
+    def put_tar(self, run: str, path: str, content: bytes, *, reset: bool) -> None:
+        """Files of a gzipped tar into a set; with `reset` they are all of it."""
+        params = {"experimentId": run, "attribute": path, "reset": str(reset)}
+        headers = {"Content-Type": "application/octet-stream"}
+        self._sent("uploadFileSetAttributeTar", params, content, headers)
+
+    def put_artifact(
+        self, run: str, path: str, hash_: str, files: Sequence[dict[str, Any]]
+    ) -> bool:
+        """An artifact: a list of files that lie elsewhere, known by its hash.
+
+        False where the project knows another list by that hash.
+        """
+        params = {"projectIdentifier": self.to.project["id"], "hash": hash_}
+        sizes = [one["size"] for one in files]
+        size = {} if None in sizes else {"size": str(sum(sizes))}
+        announced = {**params, **size, "parentIdentifier": run}
+        made = self.to.json("artifacts", "createNewArtifact", announced)
+        if not made.get("receivedMetadata"):
+            body = {"files": list(files)}
+            self.to.json("artifacts", "uploadArtifactFilesMetadata", params, body)
+        elif listed(self.artifact_files(hash_)) != listed(files):
+            return False
+        self.execute(run, [{"path": path, "assignArtifact": {"hash": hash_}}])
+        return True
 
     def _sent(
         self,
@@ -250,6 +286,80 @@ class Api:
             return False
         keep(self.to, answer, to)
         return True
+
+    def download_set(self, run: str, path: str, to: Path) -> bool:
+        """A file set as a zip, which the server makes first; False when there is none."""
+        params = {"experimentId": run, "attribute": path}
+        try:
+            asked = self.to.json("leaderboard", "prepareForDownloadFileSetAttributeZip", params)
+        except NotThereError:
+            return False
+        wait, deadline = 0.05, time.monotonic() + _ZIP_SECONDS
+        while not (url := asked.get("downloadUrl")):
+            asked = self.to.json("leaderboard", "getDownloadPrepareRequest", {"id": asked["id"]})
+            if asked.get("downloadUrl"):
+                continue
+            if time.monotonic() > deadline:
+                raise self.to.unavailable(f"the zip of {path!r} was not made", _ZIP_SECONDS)
+            time.sleep(wait)
+            wait = min(2 * wait, 5.0)
+        keep(self.to, self.to.fetch(url), to)
+        return True
+
+    def element(
+        self, run: str, path: str, kind: str, number: int, links: dict[str, list[str]], to: Path
+    ) -> bool:
+        """A file of a series by its number; False when there is none.
+
+        Args:
+            kind: `imageSeries`, `fileSeries` or `htmlSeries`.
+            links: what was learnt of addresses of elements.
+        """
+        if kind == "imageSeries":
+            params = {"experimentId": run, "attribute": path, "index": str(number)}
+            try:
+                answer = self.to.send("leaderboard", "getImageSeriesValue", params, stream=True)
+            except NotThereError:
+                return False
+            keep(self.to, answer, to)
+            return True
+        if kind not in _ELEMENTS:
+            return False
+        if path not in links:
+            links[path] = list(self._links(run, path, *_ELEMENTS[kind]))
+        if number >= len(links[path]):
+            return False
+        keep(self.to, self.to.fetch(links[path][number]), to)
+        return True
+
+    def _links(self, run: str, path: str, operation: str, field: str) -> Iterator[str]:
+        offset = 0
+        while True:
+            params = {"experimentId": run, "attribute": path, "offset": str(offset)}
+            page = self.to.json("leaderboard", operation, {**params, "limit": "1000"})
+            yield from (one[field] for one in page["values"])
+            offset += len(page["values"])
+            if not page["values"] or offset >= page["totalItemCount"]:
+                return
+
+    def artifact_files(self, hash_: str) -> list[dict[str, Any]]:
+        """The files that an artifact lists; none of one that the server does not know."""
+        params = {"projectIdentifier": self.to.project["id"], "hash": hash_}
+        try:
+            return list(self.to.json("artifacts", "listArtifactFiles", params)["files"])
+        except NotThereError:
+            return []
+
+
+def listed(files: Sequence[dict[str, Any]]) -> list[Any]:
+    """Files of an artifact, to be compared: where they lie does not count."""
+    fields = ("filePath", "fileHash", "type", "size")
+    return sorted(([one.get(field) for field in fields] for one in files), key=repr)
+
+
+def part_bytes(size: int) -> int:
+    """A thousand parts at most, as the client has it."""
+    return max(PART_BYTES, -(-size // 1_000))
 
 
 def keep(connection: Connection, answer: requests.Response, to: Path) -> None:

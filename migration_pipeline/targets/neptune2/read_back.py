@@ -14,8 +14,9 @@ from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.values import from_text
 from migration_pipeline.targets.neptune2.api import Api, Moment, value_of
-from migration_pipeline.targets.neptune2.naming import BESIDE, OURS, place_of_file
+from migration_pipeline.targets.neptune2.naming import BESIDE, OURS
 from migration_pipeline.targets.neptune2.numbers import decoded
+from migration_pipeline.targets.neptune2.placed import Fetcher
 from migration_pipeline.targets.neptune2.sending import text_beside
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.reading import RemoteReader
@@ -35,6 +36,7 @@ class Reader(RemoteReader):
     ) -> None:
         self._api, self._run = api, run
         self._there = api.attributes(run)
+        self._files_there = Fetcher(api, run, self._there, into / ".placed")
         super().__init__(key, api.to.address, can, into, only)
 
     def shown_parameters(self) -> Mapping[str, Any]:
@@ -83,8 +85,7 @@ class Reader(RemoteReader):
             file.unlink()
 
     def fetch(self, name: str, to: Path) -> bool:
-        path, _ = place_of_file(name)
-        return path in self._there and self._api.download(self._run, path, to)
+        return self._files_there.fetch(name, to)
 
 
 def is_ours(path: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ from migration_pipeline.targets.neptune2.capabilities import (
     WHOLE_NUMBERS,
 )
 from migration_pipeline.targets.neptune2.connection import MaybeDoneError
-from migration_pipeline.targets.neptune2.naming import place_of_file
+from migration_pipeline.targets.neptune2.logs import Entry, Log
 from migration_pipeline.targets.neptune2.numbers import all_encoded, decoded, encoded
+from migration_pipeline.targets.neptune2.placing import PLACES, Placer
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.sending import (
     Parameter,
@@ -41,22 +41,6 @@ from migration_pipeline.targets.target import Meter
 
 _RESUMED = 5
 """How often one request is gone on with after it was cut off."""
-Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Log:
-    """Points to be appended to one series; their steps grow."""
-
-    path: str
-    operation: str
-    entries: Sequence[Entry]
-
-    def after(self, step: float | None) -> Log:
-        if step is None:
-            return self
-        rest = [entry for entry in self.entries if entry["step"] > step]
-        return Log(self.path, self.operation, rest)
 
 
 class Sender(RemoteSender):
@@ -73,6 +57,7 @@ class Sender(RemoteSender):
     ) -> None:
         super().__init__(scan, scratch, meter)
         self._api, self._run = api, run
+        self._placer = Placer(api, run, scan, self.keys, self.append)
         self._text: list[Log] = []
         self._text_bytes = 0
         self._text_count = 0
@@ -164,12 +149,13 @@ class Sender(RemoteSender):
     # --- files ----------------------------------------------------------------------------------
 
     def put_files(self, files: Sequence[Upload]) -> None:
-        for file in files:
-            path, extension = self._place(file)
-            self._api.upload(self._run, path, extension, file.source)
-
-    def _place(self, file: Upload) -> tuple[str, str]:
-        return place_of_file(file.name)
+        places = self._placer.put(files)
+        if places:
+            listing = self.scratch / PLACES
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            with listing.open("ab") as stream:
+                for place in places:
+                    sidecar.write_line(stream, place.line())
 
 
 def text_beside(path: str) -> str:
