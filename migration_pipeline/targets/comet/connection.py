@@ -67,7 +67,7 @@ class Connection:
     def make(self) -> Any:
         """The SDK's `LowLevelHTTPClient` for this address and key."""
         with _lock:
-            sdk = _imported()
+            sdk = imported()
         made = sdk.get_rest_api_client(
             "v2",
             server_address=self.address,
@@ -94,7 +94,7 @@ class Connection:
     def http_config(self) -> Any:
         if not hasattr(self._of_thread, "config"):
             with _lock:
-                self._of_thread.config = _imported().get_config()
+                self._of_thread.config = imported().get_config()
         return self._of_thread.config
 
     # --- requests -------------------------------------------------------------------------------
@@ -146,9 +146,9 @@ class Connection:
             "teamName": self.workspace,
             "offline": False,
             "getOrCreateEnabled": True,
-            "libVersion": _imported().version,
+            "libVersion": imported().version,
         }
-        url = _imported().urls.add_run_url(self._clientlib)
+        url = imported().urls.add_run_url(self._clientlib)
 
         def send() -> Any:
             return self.http.post(url, payload, **self._options())
@@ -161,7 +161,7 @@ class Connection:
 
     def log_parameters(self, body: bytes, values: int) -> None:
         """`body`: JSON as the batch endpoint takes it; of one name the last value stays."""
-        url = _imported().urls.parameters_batch_url(self._clientlib)
+        url = imported().urls.parameters_batch_url(self._clientlib)
         self._batch(url, body, "parameter", values, None)
 
     def log_metrics(self, body: bytes, values: int, arrived: Callable[[], bool]) -> None:
@@ -171,7 +171,7 @@ class Connection:
             arrived: is asked, when no answer came, whether the values are there: what is sent
                 twice is there twice.
         """
-        url = _imported().urls.metrics_batch_url(self._clientlib)
+        url = imported().urls.metrics_batch_url(self._clientlib)
         self._batch(url, body, "metric", values, arrived)
 
     def _batch(
@@ -205,7 +205,7 @@ class Connection:
         doing = f"sending the file {name!r}"
 
         def send() -> Any:
-            return _imported().send_file(
+            return imported().send_file(
                 self._rest("write/experiment/upload-asset"),
                 str(file),
                 params,
@@ -266,7 +266,7 @@ class Connection:
                         return None
                     try:
                         answer = self._let_in(send, kind, values)
-                    except _imported().RequestException as error:
+                    except imported().RequestException as error:
                         lost = True
                         raise _Again(_reason(error)) from error
                     if answer.status_code >= 500:
@@ -303,7 +303,7 @@ class Connection:
             return answer
         said = _json_of(answer) or {}
         code = said.get("sdk_error_code")
-        if taken and code == _imported().EXPERIMENT_ALREADY_EXISTS:
+        if taken and code == imported().EXPERIMENT_ALREADY_EXISTS:
             return None
         if answer.status_code in absent and code is None:
             return None
@@ -384,7 +384,7 @@ class _Sdk:
 _sdk: list[_Sdk] = []
 
 
-def _imported() -> _Sdk:
+def imported() -> _Sdk:
     """Imports the SDK once; what it does to this process by that is undone."""
     if not _sdk:
         for name, value in _ENVIRONMENT.items():
