@@ -13,6 +13,7 @@ from migration_pipeline.archive.schema import FILE_TYPES
 from migration_pipeline.mapping.scan import RunScan, SeriesScan
 from migration_pipeline.mapping.sidecar import MIGRATION, POINTS
 from migration_pipeline.mapping.terms import Capabilities, Loss
+from migration_pipeline.mapping.texts import text_beside
 
 
 def series_losses(scan: RunScan) -> list[Loss]:
@@ -26,7 +27,12 @@ def series_losses(scan: RunScan) -> list[Loss]:
         for path, series in sorted(scan.series.items())
         for reason, count in _reasons(can, series)
         if count
-    ] + [*_without_a_place(scan), *_left_out(scan)]
+    ] + [*_without_a_place(scan), *_left_out(scan), *_lines_beside(scan)]
+
+
+def _lines_beside(scan: RunScan) -> Iterator[Loss]:
+    for (path, reason), count in sorted(scan.text_beside.items()):
+        yield Loss(path, reason, count, text_beside(path))
 
 
 def _left_out(scan: RunScan) -> Iterator[Loss]:

@@ -39,6 +39,7 @@ from migration_pipeline.mapping.points import (
     unshown,
 )
 from migration_pipeline.mapping.terms import Capabilities, Content, ProjectMapping, RunFacts
+from migration_pipeline.mapping.texts import TextRules
 
 _HASHES_AT_A_TIME = 8_000_000
 """Points of disordered series whose hashes are held at the same time (64 MB)."""
@@ -155,6 +156,12 @@ class RunScan:
     """File attribute → files beyond the cap that the user set."""
     _files: int = 0
 
+    text_beside: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Text series and reason → lines that the target does not take."""
+
+    def __post_init__(self) -> None:
+        self._texts = TextRules(self.capabilities)
+
     @property
     def key(self) -> RunKey:
         return self.run.key
@@ -178,11 +185,20 @@ class RunScan:
             self.attributes[attribute] = self.attributes.get(attribute, 0) + rows
         for path, points in cut.series():
             _look(self, path, points)
+        if self.capabilities.text_points:
+            self._look_at_text(cut)
         if (most := self.capabilities.files_per_run) is not None:
             for row in cut.files():
                 self._files += row.path is not None
                 if self._files > most and row.path is not None:
                     self.left_out[row.attribute] = self.left_out.get(row.attribute, 0) + 1
+
+    def _look_at_text(self, cut: Cut) -> None:
+        for (path, kind), rows in cut.attributes:
+            if kind == "string_series":
+                for row in line_rows(kind, cut.batch, rows):
+                    if reason := self._texts.reason(path, *row):
+                        self.text_beside[path, reason] = self.text_beside.get((path, reason), 0) + 1
 
     def look_again(self) -> None:
         """After all rows: reads disordered series again, for points that are equal at the target.

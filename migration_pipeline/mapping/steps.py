@@ -83,6 +83,16 @@ def as_held(micros: Int64s) -> Int64s:
     return micros if _exact(micros) else float_to_micros(as_doubles(micros))
 
 
+def as_double(micros: int) -> float:
+    """`as_doubles` of one step."""
+    return micros / MICROS if abs(micros) <= _EXACT else float(as_doubles(np.array([micros]))[0])
+
+
+def is_exact_double(micros: int) -> bool:
+    """Whether a step comes back as it is from a double."""
+    return abs(micros) <= _EXACT or int(as_held(np.array([micros]))[0]) == micros
+
+
 def not_growing(held: Int64s, top: int | None) -> tuple[Bools, int]:
     """Where a step is not beyond all before it, and the highest of all.
 

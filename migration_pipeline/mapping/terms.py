@@ -83,6 +83,11 @@ class Capabilities(BaseModel):
     """Whether U+0000 may stand in text."""
     parameter_types: Literal["text", "native"] = "text"
     string_series: Holds
+    text_points: bool = False
+    """Text series have steps and times as float series do, by the same rules; lines that do not fit
+    are kept beside (`texts`)."""
+    text_point_max_length: int | None = None
+    """Characters of one of their lines."""
     histogram_series: Holds
     files: Holds
     forks: Holds

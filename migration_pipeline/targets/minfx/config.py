@@ -23,8 +23,6 @@ MINFX = Dialect(
     any_file=True,
     # internal/backends/operation_api_object_converter.py encode_float_for_json
     not_in_json=True,
-    # types/series/string_series.py MAX_STRING_SERIES_VALUE_LENGTH
-    text_point=16_384,
     # internal/backends/hosted_client.py get_backend_min_client_version
     minimum="/min_client_version",
     # internal/backends/hosted_neptune_backend.py _get_minfx_frontend_url

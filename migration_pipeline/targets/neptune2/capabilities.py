@@ -44,6 +44,9 @@ CAPABILITIES = Capabilities(
     parameter_nul=False,
     parameter_types="native",
     string_series="native",
+    text_points=True,
+    # types/series/string_series.py MAX_STRING_SERIES_VALUE_LENGTH: the client cuts what is longer
+    text_point_max_length=16_384,
     histogram_series="file",
     files="native",
     # nothing of the kind in the protocol: attributes below import/forking

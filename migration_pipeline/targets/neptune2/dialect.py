@@ -26,7 +26,6 @@ class Dialect:
         organization: requests that write name the workspace as well.
         any_file: series take any file, not only images.
         not_in_json: NaN and infinities are sent, as words.
-        text_point: characters of a point of a text series; the client cuts what is longer.
         minimum: where the server tells the oldest client that it takes; empty: nowhere.
         pages: where people look at runs, by a part of the server's host; "" is for all others.
             `{base}`, `{project}` and `{id}` are filled in.
@@ -41,7 +40,6 @@ class Dialect:
     organization: bool
     any_file: bool
     not_in_json: bool
-    text_point: int
     minimum: str
     pages: dict[str, str]
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from migration_pipeline.archive.schema import MICROS
 from migration_pipeline.mapping.keys import Attribute
 from migration_pipeline.mapping.scan import FileRow, RunScan
+from migration_pipeline.mapping.steps import as_double
 from migration_pipeline.targets.neptune2.api import Api
 from migration_pipeline.targets.neptune2.capabilities import (
     ELEMENT_MAX_BYTES,
@@ -129,7 +129,7 @@ class Placer:
         there = self._elements.setdefault(name, _Elements())
         if row.step is None or row.time is None or file.size > ELEMENT_MAX_BYTES:
             return None
-        if abs(row.step) >= 2**53 or (there.step is not None and row.step <= there.step):
+        if there.step is not None and row.step <= there.step:
             return None
         content = file.source.read_bytes()
         operation = _operation(content, _extension(file))
@@ -141,7 +141,7 @@ class Placer:
         value["description"] = None
         if operation == "logFiles":
             value["extension"] = _extension(file)
-        entry = {"value": value, "step": row.step / MICROS, "timestampMilliseconds": row.time}
+        entry = {"value": value, "step": as_double(row.step), "timestampMilliseconds": row.time}
         self._logs.append(Log(name, operation, [entry]))
         self._waiting += len(value["data"])
         number = there.take(row.step, operation)

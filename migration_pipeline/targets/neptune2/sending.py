@@ -14,12 +14,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from migration_pipeline.archive import layout
-from migration_pipeline.archive.schema import MICROS
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.points import Rows
 from migration_pipeline.mapping.scan import RunScan, line_rows
-from migration_pipeline.mapping.steps import as_doubles
+from migration_pipeline.mapping.steps import as_double, as_doubles
+from migration_pipeline.mapping.texts import TextRules, text_beside
 from migration_pipeline.targets.neptune2.api import Api
 from migration_pipeline.targets.neptune2.capabilities import (
     DATETIMES_MS,
@@ -61,7 +60,7 @@ class Sender(RemoteSender):
         self._text: list[Log] = []
         self._text_bytes = 0
         self._text_count = 0
-        self._text_tops: dict[str, int] = {}
+        self._texts = TextRules(self.can)
 
     # --- parameters -----------------------------------------------------------------------------
 
@@ -86,14 +85,13 @@ class Sender(RemoteSender):
 
     def put_lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
         """A text series; lines that the server would not take, or would cut, are kept beside."""
-        name, most = self.keys[path, kind], self._api.to.dialect.text_point
+        name = self.keys[path, kind]
         entries: list[Entry] = []
         count = 0
         for step, at, text in line_rows(kind, batch, rows):
             count += 1
-            if _fits(step, at, text, most) and self._grows(path, step):
-                assert step is not None
-                entry = {"value": text, "step": step / MICROS, "timestampMilliseconds": at}
+            if step is not None and not self._texts.reason(path, step, at, text):
+                entry = {"value": text, "step": as_double(step), "timestampMilliseconds": at}
                 entries.append(entry)
                 self._text_bytes += len(text) + 80
                 continue
@@ -108,12 +106,6 @@ class Sender(RemoteSender):
         if self._text_count >= self.can.points_per_request or self._text_bytes > OPERATIONS_BYTES:
             self._flush_text()
         self.count(points=count)
-
-    def _grows(self, path: str, step: int | None) -> bool:
-        if step is None or step <= self._text_tops.get(path, step - 1):
-            return False
-        self._text_tops[path] = step
-        return True
 
     def _flush_text(self) -> None:
         if self._text:
@@ -158,11 +150,6 @@ class Sender(RemoteSender):
                     sidecar.write_line(stream, place.line())
 
 
-def text_beside(path: str) -> str:
-    """Where lines of a text series are that the server has not."""
-    return f"neptune/text/{layout.digest(path)}.jsonl"
-
-
 def _assignment(one: Parameter) -> dict[str, Any]:
     if one.kind == "datetime" and isinstance(one.shown, int):
         return {"path": one.name, "assignDatetime": {"valueMilliseconds": one.shown}}
@@ -185,17 +172,6 @@ def _floats(piece: Piece) -> Log:
         )
     ]
     return Log(piece.key, "logFloats", entries)
-
-
-def _fits(step: int | None, at: int | None, text: str | None, most: int) -> bool:
-    return (
-        step is not None
-        and at is not None
-        and text is not None
-        and len(text) <= most
-        and "\0" not in text
-        and abs(step) < 2**53
-    )
 
 
 def _last_step(attribute: dict[str, Any] | None) -> float | None:
