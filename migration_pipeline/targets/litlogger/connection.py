@@ -27,7 +27,6 @@ from migration_pipeline.errors import (
     MigrationError,
     MissingExtraError,
     MissingSettingError,
-    TargetError,
     TargetRefusedError,
     TargetUnavailableError,
 )
@@ -37,6 +36,7 @@ _ATTEMPTS = 5
 _WAIT_FIRST, _WAIT_MOST = 0.2, 10.0
 _RETRY_SECONDS = 300.0
 _CHUNK = 1 << 20
+_AGENT = "migration_pipeline"
 _CONNECT_SECONDS = 10.0
 _import_lock = threading.Lock()
 
@@ -119,7 +119,7 @@ class Connection:
         settings.ssl_ca_cert = env.SSL_CA_CERT
         client = openapi.ApiClient(settings)
         client.default_headers["Authorization"] = self._credentials(Auth)
-        client.user_agent = "migration_pipeline"
+        client.user_agent = _AGENT
         client.request = self._request
 
         class Api(
@@ -233,7 +233,7 @@ class Connection:
     def put(self, url: str, headers: dict[str, str], content: bytes | IO[bytes], size: int) -> str:
         """Puts a file or a part to a signed address, which wants no credentials; its ETag."""
         # Without a length it would go in chunks, which object stores do not take.
-        sent = {**headers, "Content-Length": str(size)}
+        sent = {**headers, "Content-Length": str(size), "User-Agent": _AGENT}
         with self._answer("PUT", url, headers=sent, body=content) as answer:
             self._check(answer, answer.read(_CHUNK))
             return str(answer.headers.get("ETag", ""))
@@ -264,7 +264,7 @@ class Connection:
             if answer.status not in (301, 302, 303, 307, 308) or not place:
                 yield answer
                 return
-        with self._answer("GET", urljoin(url, place)) as answer:
+        with self._answer("GET", urljoin(url, place), headers={"User-Agent": _AGENT}) as answer:
             yield answer
 
     @property
@@ -466,7 +466,3 @@ def _seconds(retry_after: str | None) -> float | None:
         return None if retry_after is None else max(0.0, float(retry_after))
     except ValueError:
         return None  # a date: our own waits will do
-
-
-def unavailable(to: Connection, reason: str) -> TargetError:
-    return TargetUnavailableError("litlogger", to.address, reason)

@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from migration_pipeline.errors import TargetRefusedError
+from migration_pipeline.errors import TargetRefusedError, TargetUnavailableError
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.targets.litlogger.capabilities import MAX_PARTS, PART_BYTES
-from migration_pipeline.targets.litlogger.connection import Connection, UnclearError, unavailable
+from migration_pipeline.targets.litlogger.connection import Connection, UnclearError
 from migration_pipeline.targets.litlogger.records import Experiment, Records
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
@@ -94,8 +94,9 @@ class Sender(RemoteSender):
     def finish_points(self) -> None:
         self._wait()
         if not self._visible(self._sent):
-            raise unavailable(
-                self._to,
+            raise TargetUnavailableError(
+                "litlogger",
+                self._to.address,
                 f"run {self.scan.key}: not all of its points can be read "
                 f"{self._to.visible_seconds:g} s after they were taken (LITLOGGER_VISIBLE_SECONDS)",
             )
