@@ -122,7 +122,10 @@ def test_what_comet_shows_by_its_own_api(archive: Archive, tmp_path: Path) -> No
     assert held.machine == []
 
 
-def test_nothing_of_this_machine_is_sent(archive: Archive, tmp_path: Path) -> None:
+def test_nothing_of_this_machine_is_sent(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/a-program.py", "--its-option"])
     recorder = server().recorder
     recorder.requests.clear()
     recorder.on = True
@@ -139,7 +142,8 @@ def test_nothing_of_this_machine_is_sent(archive: Archive, tmp_path: Path) -> No
         str(Path.cwd()),
         str(tmp_path),
         sys.executable,
-        sys.argv[0],
+        "a-program",
+        "--its-option",
         platform.python_version(),
         platform.release(),
         account_key(tmp_path),
