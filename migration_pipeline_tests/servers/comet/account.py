@@ -107,10 +107,6 @@ class Experiment:
             "optimizationId": None,
         }
 
-    def log_metric(self, value: dict[str, Any]) -> None:
-        name, point = parsed_point(value)
-        self.metrics.setdefault(name, []).append(point)
-
     def shown(self, metric: str, most: int = KEPT) -> list[Point]:
         return sample(self.metrics.get(metric, []), most)
 
@@ -191,11 +187,14 @@ class Account:
 
     def log_metrics(self, experiment: Experiment, values: list[dict[str, Any]]) -> None:
         """All or none of a batch."""
-        points = [parsed_point(value) for value in values]
-        names = {name for name, _ in points}
+        points: dict[str, list[Point]] = {}
+        for value in values:
+            name, point = parsed_point(value)
+            points.setdefault(name, []).append(point)
+        names = set(points)
         self._check_names(names, len(names | experiment.metrics.keys()), "metrics")
-        for name, point in points:
-            experiment.metrics.setdefault(name, []).append(point)
+        for name, some in points.items():
+            experiment.metrics.setdefault(name, []).extend(some)
 
     def log_parameters(self, experiment: Experiment, values: list[dict[str, Any]]) -> None:
         given: dict[str, str] = {}
@@ -240,15 +239,14 @@ def parsed_point(value: dict[str, Any]) -> tuple[str, Point]:
     time_ms = value.get("timestamp")
     if not isinstance(name, str) or not name:
         raise Refused(400, f"not a name of a metric: {name!r}")
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if type(number) not in (float, int) or not math.isfinite(number):
         raise Refused(400, f"value of {name!r} is not a number: {number!r}")
     if step is not None and (type(step) is not int or not -(2**63) <= step < 2**63):
         raise Refused(400, f"step of {name!r} is not a whole number: {step!r}")
     if time_ms is not None and type(time_ms) is not int:
         raise Refused(400, f"time of {name!r} is not in whole milliseconds: {time_ms!r}")
-    text = repr(number if isinstance(number, float) else int(number))
     when = now() if time_ms is None else time_ms
-    return name, (text, step, when, value.get("epoch"), value.get("context"))
+    return name, (repr(number), step, when, value.get("epoch"), value.get("context"))
 
 
 def sample(points: list[Point], most: int) -> list[Point]:
