@@ -296,6 +296,63 @@ def test_forks_are_told_of_their_parents(tmp_path: Path) -> None:
     assert mark["parent_run"] == by_name["parent"].name
 
 
+FORKS = DataSet(
+    "forks",
+    (
+        RunData("parent", tuple(floats("m", [(f"{i}.5", START + i, float(i)) for i in range(9)]))),
+        RunData(
+            "child",
+            (
+                param("sys/forking/step", "float", 4.5),
+                *floats("m", [("5.5", START + 50, 50.0), ("6.5", START + 60, 60.0)]),
+                Row("file", "file", b"of the child"),
+            ),
+            parent="parent",
+        ),
+        RunData(
+            "grandchild",
+            (
+                param("sys/forking/step", "float", 5.5),
+                *floats("m", [("9", START + 90, 90.0)]),
+            ),
+            parent="child",
+        ),
+    ),
+)
+
+
+def test_forks_that_the_server_has(tmp_path: Path) -> None:
+    """A fork is shown with its parent's points up to the fork; read back are its own."""
+    wandb_backend.account(tmp_path).rules.forks = True
+    target, archive = wandb_backend.make(tmp_path, forks="native"), build(tmp_path, FORKS)
+    assert target.capabilities.forks == "native"
+    assert [str(r.error or r.verdict) for r in load_all(target, archive).runs if not r.good] == []
+    (project,) = wandb_backend.account(tmp_path).projects.values()
+    by_name = {run.displayName: run for run in project.of.values()}
+    values = {
+        name: [json.loads(line)["m"] for _, line in run.rows] for name, run in by_name.items()
+    }
+    assert values == {
+        "parent": [float(i) for i in range(9)],
+        "child": [0.0, 1.0, 2.0, 3.0, 4.0, 50.0, 60.0],
+        "grandchild": [0.0, 1.0, 2.0, 3.0, 4.0, 50.0, 90.0],
+    }
+    assert [step for step, _ in by_name["grandchild"].rows] == list(range(7))
+    assert plan_load(target, archive, PROJECT).due == []
+
+
+def test_forks_where_the_server_refuses_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, archive = wandb_backend.make(tmp_path, forks="native"), build(tmp_path, FORKS)
+    assert [str(r.error or r.verdict) for r in load_all(target, archive).runs if not r.good] == []
+    assert "forking runs is not available" in caplog.text
+    (project,) = wandb_backend.account(tmp_path).projects.values()
+    by_name = {run.displayName: run for run in project.of.values()}
+    mark = config_of(by_name["child"])["neptune"]
+    assert (mark["parent_run"], by_name["child"].parent) == (by_name["parent"].name, None)
+
+
 def test_the_account_is_asked_for_its_entity_once(tmp_path: Path, sent: list[Recorded]) -> None:
     assert sum(b"query Viewer" in one.body for one in sent) <= 2
     assert account_key(tmp_path) not in str(sent)

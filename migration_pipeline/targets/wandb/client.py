@@ -8,10 +8,12 @@ with when it was begun with the same; otherwise it is deleted and sent under the
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Collection, Iterator
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -35,15 +37,17 @@ from migration_pipeline.targets.wandb.offline import Offline
 from migration_pipeline.targets.wandb.read_back import Reader
 from migration_pipeline.targets.wandb.runs import (
     COMPLETE,
+    Branch,
     First,
     FoundRun,
     Place,
     config_text,
     shown_facts,
 )
-from migration_pipeline.targets.wandb.sending import Sender
+from migration_pipeline.targets.wandb.sending import Sender, rows_up_to
 from migration_pipeline.targets.wandb.server import Server
 
+log = logging.getLogger(__name__)
 _MOST_ATTEMPTS = 1000
 
 
@@ -54,7 +58,9 @@ class WandbTarget:
 
     def __init__(self, config: WandbConfig) -> None:
         self._config = config
-        self.capabilities: Capabilities = CAPABILITIES
+        self._forks = config.forks == "native" and config.mode == "online"
+        native: dict[str, Any] = {"forks": "native"} if self._forks else {}
+        self.capabilities: Capabilities = CAPABILITIES.model_copy(update=native)
         self._place: Place = (
             Offline(config.directory, config.entity) if config.mode == "offline" else Server(config)
         )
@@ -108,7 +114,8 @@ class WandbTarget:
                 return self._send(begun, first, scan, kin, meter)
             except ContradictionError:
                 self._place.delete(begun)
-        return self._send(self._create(first, tried + 1), first, scan, kin, meter)
+        branch = self._branch(first, kin.parent) if self._forks else None
+        return self._send(self._create(first, tried + 1, branch), first, scan, kin, meter)
 
     def _begun(self, there: list[FoundRun], first: First, scan: RunScan) -> FoundRun | None:
         """The attempt to go on with."""
@@ -117,13 +124,29 @@ class WandbTarget:
             return None
         return next((run for run in there if first.is_same(run)), None)
 
-    def _create(self, first: First, attempt: int) -> FoundRun:
-        config = config_text(first.key, first.mark, {})
+    def _branch(self, first: First, parent: str) -> Branch | None:
+        """Where the parent's rows end that a fork shares; None: that cannot be said in rows."""
+        step = first.mark.get("fork_step")
+        found = [run for run in self._place.runs(first.project) if run.name == parent]
+        if step is None or not found or not found[0].mark.get("steps_grow"):
+            return None
+        shared = rows_up_to(self._place, found[0], step)
+        last = found[0].first_row + shared - 1
+        return Branch(parent, last) if last >= 0 else None
+
+    def _create(self, first: First, attempt: int, branch: Branch | None) -> FoundRun:
+        mark = {**first.mark, "first_row": branch.step + 1} if branch else first.mark
+        config = config_text(first.key, mark, {}, branch=branch)
         for number in range(attempt, attempt + _MOST_ATTEMPTS):
             try:
                 return self._place.create(first, number, config)
             except BurntIdError as error:
                 reason = str(error)
+            except TargetRefusedError as error:
+                if branch is None or "fork" not in str(error):
+                    raise
+                log.warning("%s; %s is no fork there, its config says of what", error, first.name)
+                return self._create(first, number, None)
         raise TargetRefusedError(
             f"W&B at {self.address} refuses {_MOST_ATTEMPTS} ids of run {first.name}: {reason}",
             "Set MIGRATION_NAME_PREFIX to load under other names.",
@@ -133,16 +156,20 @@ class WandbTarget:
         self, run: FoundRun, first: First, scan: RunScan, kin: Kin, meter: Meter | None
     ) -> LoadReport:
         held = Held()
-        if run.state != "running" or run.lines:
+        # A fork shows its parent's files as its own.
+        if run.branch is None:
             held.files = self._place.files(run)
         with tempfile.TemporaryDirectory(prefix="migration-") as scratch:
             sender = Sender(self._place, run, scan, Path(scratch), meter, held)
             report = sender.send()
         self._place.finish(run, sender.summary(), scan.facts.failed)
-        mark = {**first.mark, "state": COMPLETE}
+        mark = {**first.mark, "state": COMPLETE, "steps_grow": sender.steps_grow}
+        if run.first_row:
+            mark |= {"first_row": run.first_row, "beside": sorted(sender.beside)}
         if kin.parent:
             mark["parent_run"] = kin.parent
-        self._place.change(run, config_text(first.key, mark, sender.parameters, sender.series))
+        config = config_text(first.key, mark, sender.parameters, sender.series, run.branch)
+        self._place.change(run, config)
         for child in kin.children:
             self._adopt(run, child)
         report.id, report.url = run.name, run.url

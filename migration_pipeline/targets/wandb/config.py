@@ -21,6 +21,7 @@ class WandbConfig(TargetConfig):
         "mode": "WANDB_MODE",
         "directory": "WANDB_DIR",
         "timeout": "WANDB_HTTP_TIMEOUT",
+        "forks": "MIGRATION_WANDB_FORKS",
     }
 
     api_key: SecretStr = Field(
@@ -41,6 +42,12 @@ class WandbConfig(TargetConfig):
         default=".", description="Offline runs are written to the folder `wandb` in it"
     )
     timeout: float = Field(default=20.0, gt=0, description="Seconds that an answer may take")
+
+    forks: Literal["metadata", "native"] = Field(
+        default="metadata",
+        description="`native`: forks share their parents' history, which is a preview that the "
+        "service and dedicated clouds have on request; otherwise config says the parent and step",
+    )
 
     @property
     def url(self) -> str:

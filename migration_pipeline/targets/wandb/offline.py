@@ -120,7 +120,7 @@ class Offline:
             Path(run.id).rename(whole)
             run.id = str(whole)
 
-    def rows(self, run: FoundRun, most: int | None = None) -> Iterator[list[Row]]:
+    def rows(self, run: FoundRun, place: int | None = None) -> Iterator[list[Row]]:
         page: list[Row] = []
         for record in _records(Path(run.id) / f"run-{run.name}.wandb"):
             if record.WhichOneof("record_type") == "history":

@@ -18,6 +18,7 @@ from migration_pipeline.targets.remote.reading import RemoteReader
 from migration_pipeline.targets.wandb.histograms import digest, kept_in, merged, shown_in
 from migration_pipeline.targets.wandb.rows import Row, pieces_of
 from migration_pipeline.targets.wandb.runs import FoundRun, Place
+from migration_pipeline.targets.wandb.sending import NOT_EVERY_RUN_HAS
 
 
 class Reader(RemoteReader):
@@ -95,4 +96,8 @@ class Reader(RemoteReader):
         aside.unlink()
 
     def fetch(self, name: str, to: Path) -> bool:
+        """Those that a fork has of its parent are not its own."""
+        theirs = self._run.branch and name in NOT_EVERY_RUN_HAS
+        if theirs and name not in self._run.mark.get("beside", ()):
+            return False
         return self._place.fetch(self._run, name, to)

@@ -7,7 +7,7 @@ Config is written whole, so state, digest and parameters change in one request o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from json import dumps, loads
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,9 +59,21 @@ class FoundRun:
         return found if isinstance(found, dict) else {}
 
     @property
+    def first_row(self) -> int:
+        """`_step` of the first row of its own; those before it are its parent's."""
+        first: int = self.mark.get("first_row", 0)
+        return first
+
+    @property
     def complete(self) -> bool:
         mark = self.mark
         return mark.get("state") == COMPLETE and mark.get("mapping_version") == MAPPING_VERSION
+
+    @property
+    def branch(self) -> Branch | None:
+        internal = self.config.get(_INTERNAL)
+        found = internal.get("branch_point") if isinstance(internal, dict) else None
+        return Branch(found["run_id"], found["step"]) if found else None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -188,22 +200,32 @@ class First:
 
     def is_same(self, run: FoundRun) -> bool:
         """Whether a run that was begun was begun with this."""
-        mark = {k: v for k, v in run.mark.items() if k not in ("parent_run", "verified")}
-        return (mark, run.tags, run.notes, run.group) == (
-            {**self.mark},
-            self.tags,
-            self.notes,
-            self.group,
-        )
+        found = ("parent_run", "verified", "first_row", "steps_grow", "beside")
+        mark = {name: value for name, value in run.mark.items() if name not in found}
+        begun = (mark, run.tags, run.notes, run.group)
+        return begun == (self.mark, self.tags, self.notes, self.group)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a run leaves its parent: `step` is the `_step` of the last row that they share."""
+
+    run_id: str
+    step: int
 
 
 def config_text(
-    key: str, mark: Mapping[str, Any], parameters: Mapping[str, Any], series: Sequence[str] = ()
+    key: str,
+    mark: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    series: Sequence[str] = (),
+    branch: Branch | None = None,
 ) -> str:
     """Config as W&B has it: name → `{"value": …}`.
 
     Args:
         series: names of float series; their charts have the step metric as x axis.
+        branch: makes it a fork (`fork_from` of the SDK; wandb-core's runbranch/fork.go).
     """
     config: dict[str, Any] = {name: {"value": value} for name, value in parameters.items()}
     config[MARK] = {"value": dict(mark)}
@@ -211,6 +233,8 @@ def config_text(
     internal: dict[str, Any] = {"t": _STARTED}
     if series:
         internal["m"] = _definitions(series)
+    if branch:
+        internal["branch_point"] = asdict(branch)
     config[_INTERNAL] = {"value": internal}
     return dumps(config, ensure_ascii=False, allow_nan=False)
 
@@ -263,8 +287,8 @@ class Place(Protocol):
 
     def send_files(self, run: FoundRun, files: Sequence[Upload]) -> None: ...
 
-    def rows(self, run: FoundRun, most: int | None = None) -> Iterator[list[Row]]:
-        """Its history, page by page; `most`: of the first rows only."""
+    def rows(self, run: FoundRun, place: int | None = None) -> Iterator[list[Row]]:
+        """The history of its own, page by page; `place`: only the row that has it, from 0."""
         ...
 
     def files(self, run: FoundRun) -> dict[str, int]:

@@ -27,10 +27,11 @@ from migration_pipeline.targets.remote.sending import (
 )
 from migration_pipeline.targets.target import Meter
 from migration_pipeline.targets.wandb.capabilities import REQUEST_BYTES, STEP
-from migration_pipeline.targets.wandb.histograms import cell_of, kept_in, line_of
+from migration_pipeline.targets.wandb.histograms import cell_of, kept_in, line_of, step_number
 from migration_pipeline.targets.wandb.rows import Row, lines_of, same
 from migration_pipeline.targets.wandb.runs import FoundRun, Place
 
+NOT_EVERY_RUN_HAS = (sidecar.POINTS, sidecar.PARAMETERS, sidecar.FILES)
 _WHOLE = 2**53
 """Above it JSON's numbers are not exact everywhere."""
 
@@ -55,6 +56,11 @@ class Sender(RemoteSender):
         self.rows = 0
         """That were sent, or passed over."""
         self.parameters: dict[str, Any] = {}
+        self.steps_grow = True
+        """From row to row: then those up to a step are the first ones."""
+        self._top: int | None = None
+        self.beside: list[str] = []
+        """Names of files of ours that not every run has."""
         self._last: dict[str, tuple[int, int, float]] = {}
 
     def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
@@ -76,7 +82,9 @@ class Sender(RemoteSender):
     def put_points(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             self._note_last(piece)
-        self._put_rows(lines_of(pieces, self.rows))
+        steps = np.concatenate([piece.steps for piece in pieces])
+        self._note_steps(int(steps.min()), int(steps.max()))
+        self._put_rows(lines_of(pieces, self._run.first_row + self.rows))
 
     def put_lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
         """Histograms: what W&B can show of them, and all of it beside."""
@@ -90,10 +98,17 @@ class Sender(RemoteSender):
                 cell = cell_of(value)
                 if cell is not None and step is not None:
                     at = self.scan.mapper.time_for_none if time is None else time
-                    lines.append(line_of(self.rows + len(lines), key, step, at, cell))
+                    place = self._run.first_row + self.rows + len(lines)
+                    lines.append(line_of(place, key, step, at, cell))
+                    self._note_steps(step, step)
         if lines:
             self._put_rows(lines)
         self.count(points=count)
+
+    def _note_steps(self, lowest: int, highest: int) -> None:
+        """Of the next rows, which are in order."""
+        self.steps_grow &= self._top is None or lowest >= self._top
+        self._top = highest
 
     def _put_rows(self, lines: Sequence[str]) -> None:
         """
@@ -129,6 +144,7 @@ class Sender(RemoteSender):
             raise ContradictionError
 
     def put_files(self, files: Sequence[Upload]) -> None:
+        self.beside += [file.name for file in files if file.name in NOT_EVERY_RUN_HAS]
         self._place.send_files(self._run, files)
 
     @property
@@ -143,7 +159,8 @@ class Sender(RemoteSender):
             last["_runtime"] = (facts.end - facts.start) / 1000
         if self._last:
             step, time, _ = max(self._last.values(), key=lambda at: at[:2])
-            last |= {STEP: step / 1_000_000, "_timestamp": time / 1000, "_step": self.rows - 1}
+            place = self._run.first_row + self.rows - 1
+            last |= {STEP: step_number(step), "_timestamp": time / 1000, "_step": place}
         return dumps(last, ensure_ascii=False)
 
     def _note_last(self, piece: Piece) -> None:
@@ -160,3 +177,16 @@ def _rows_of(place: Place, run: FoundRun) -> Iterator[Row]:
     """Rows that are there, asked for as they are needed."""
     for page in place.rows(run):
         yield from page
+
+
+def rows_up_to(place: Place, run: FoundRun, step: float) -> int:
+    """How many of a run's rows, whose steps grow, have at most this step; by halves."""
+    low, high = 0, run.lines
+    while low < high:
+        middle = (low + high) // 2
+        row = next((row for page in place.rows(run, middle) for row in page), {})
+        if row.get(STEP, float("inf")) <= step:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -159,11 +159,13 @@ class Server:
             data: Any = stream if file.size else b""
             self.to.ask("PUT", self._absolute(url), signed=True, data=data, headers=headers)
 
-    def rows(self, run: FoundRun, most: int | None = None) -> Iterator[list[Row]]:
+    def rows(self, run: FoundRun, place: int | None = None) -> Iterator[list[Row]]:
         """Windows of `_step`: an end counts as within or not, as the server is old or new, so it is
         asked for one row more than there are, and what is beyond is left out."""
-        end = run.lines if most is None else min(most, run.lines)
-        for start in range(0, end, HISTORY_PAGE):
+        first, end = run.first_row, run.first_row + run.lines
+        if place is not None:
+            first, end = first + place, first + place + 1
+        for start in range(first, end, HISTORY_PAGE):
             stop = min(start + HISTORY_PAGE, end)
             with self.to.calls("reading rows"):
                 said = self._ask(

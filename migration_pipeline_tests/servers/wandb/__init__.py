@@ -1,18 +1,18 @@
 """A stand-in for W&B: the endpoints that the SDK 0.29 calls, and the service's own rules.
 
 From documentation (D): a deleted run id can never be used again, forks are a preview that is not
-everywhere, limits are told by 429 with RateLimit-Limit, -Remaining, -Reset; two filestream requests
-a second and run on dedicated clouds.
+everywhere and share their parent's history and files, limits are told by 429 with RateLimit-Limit,
+-Remaining, -Reset; two filestream requests a second and run on dedicated clouds.
 From the SDK and its wandb-core (C): all GraphQL documents, the form of filestream requests and of
 config (`{"name": {"value": …}}`, `_wandb`), characters of ids and projects, 10 MiB a line, what
-counts as started (`wandbConfig` has `t`).
+counts as started (`wandbConfig` has `t`), a fork as `_wandb.branch_point` of config.
 From W&B's issue tracker (I): lines replace those at their offset, an offset beyond the end is moved
 down to it, `historyLineCount` is exact, 400 for tags that are not of 1 to 64 characters and for
 display names over 128, 409 for a deleted id, `maxStep` of a page of history is inclusive.
 Assumed (A): the statuses and words for an unknown entity (404), a key that may only read (403) and
 the limit of projects (403); that NaN and infinities come back as text; that config is replaced
-whole; pages of at most 1,000 runs or files; that a run upserted by its name runs again, and one
-upserted by its id keeps its state.
+whole; that a fork's `historyLineCount` counts its own rows; pages of at most 1,000 runs or files;
+that a run upserted by its name runs again, and one upserted by its id keeps its state.
 """
 
 from __future__ import annotations

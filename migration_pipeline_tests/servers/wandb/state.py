@@ -104,6 +104,9 @@ class Run:
     events: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     held: dict[str, File] = field(default_factory=dict)
+    parent: Run | None = None
+    shared: int = -1
+    """`_step` of the last row that it shares with its parent."""
     sweepName = systemMetrics = None  # noqa: N815
     readOnly = stopped = False  # noqa: N815
     createdAt = heartbeatAt = "2026-01-01T00:00:00"  # noqa: N815
@@ -142,8 +145,12 @@ class Run:
 
     @property
     def rows(self) -> list[tuple[int, str]]:
-        """`_step` and line of each row; a line without a step has that of its place."""
-        return [(_step(line, place), line) for place, line in enumerate(self.lines)]
+        """`_step` and line of each row; a line without a step has that of its place. A fork has its
+        parent's rows before its own (D)."""
+        before = self.parent.rows if self.parent else []
+        return [row for row in before if row[0] <= self.shared] + [
+            (_step(line, place), line) for place, line in enumerate(self.lines)
+        ]
 
     @property
     def historyKeys(self) -> dict[str, Any]:  # noqa: N802
@@ -187,9 +194,10 @@ class Run:
 
     @property
     def shown_files(self) -> list[File]:
-        return sorted(
-            (f for f in self.held.values() if f.content is not None), key=lambda f: f.name
-        )
+        """Those of a fork's parent are its own as well (D)."""
+        found = {f.name: f for f in self.parent.shown_files} if self.parent else {}
+        found |= {f.name: f for f in self.held.values() if f.content is not None}
+        return [found[name] for name in sorted(found)]
 
     @property
     def fileCount(self) -> int:  # noqa: N802
@@ -407,7 +415,12 @@ class Account:
                 own = config.get("_wandb", {}).get("value", {})
                 if "branch_point" in own and not self.rules.forks:
                     raise RefusedError(400, "forking runs is not available on this server")
-                project.of[name] = Run(f"run-{next(self._numbers)}", name, project, name)
+                made = Run(f"run-{next(self._numbers)}", name, project, name)
+                if point := own.get("branch_point"):
+                    made.parent, made.shared = project.of.get(point["run_id"]), point["step"]
+                    if made.parent is None or point["run_id"] == name:
+                        raise RefusedError(400, "invalid fork: no such run to fork from")
+                project.of[name] = made
             run = project.of[name]
             run.state = given.get("state") or "running"
         for field_name, attribute in _FIELDS.items():
