@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from migration_pipeline.neptune_server.series import FloatSeries, ObjectSeries
+from migration_pipeline.neptune_server.series import Floats, FloatSeries, Ints, ObjectSeries
 from migration_pipeline.neptune_server.store import Attribute, Run, Store
 from migration_pipeline.neptune_server.types3 import ApiError
 
@@ -47,6 +48,7 @@ _SERVERS_OWN = frozenset(
 _MUST_STAY = _SERVERS_OWN | STRING_SETS | {"sys/state", "sys/stage", "sys/failed"}
 
 Json = dict[str, Any]
+_POINT = {"step", "value", "timestampMilliseconds"}
 
 
 class Refused(ValueError):
@@ -123,6 +125,9 @@ class _Changes:
         self.keeps_type(path, "float_series")
         series = self.run.float_series(path)
         last = float(series.steps[-1]) if len(series) else None
+        if (columns := _columns(entries, last)) is not None:
+            series.extend(*columns)
+            return
         late = []
         for entry in entries:
             step = step_of(entry, last)
@@ -189,6 +194,21 @@ class _Changes:
                 f"Attribute {path} of {self.run.sys_id} is {WIRE_TYPES.get(found.type, found.type)}"
                 f", not {WIRE_TYPES[type_]}"
             )
+
+
+def _columns(entries: list[Json], last: float | None) -> tuple[Floats, Ints, Floats] | None:
+    """Steps, times and values of points that are all plain numbers, each step beyond the one
+    before; None for others, which are looked at one by one."""
+    if not entries or not all(entry.keys() >= _POINT for entry in entries):
+        return None
+    steps, values = [e["step"] for e in entries], [e["value"] for e in entries]
+    times = [e["timestampMilliseconds"] for e in entries]
+    if not {*map(type, steps), *map(type, values)} <= {int, float} or {*map(type, times)} != {int}:
+        return None
+    grown = np.array(steps, np.float64)
+    if (np.diff(grown) <= 0).any() or (last is not None and grown[0] <= last):
+        return None
+    return grown, np.array(times, np.int64), np.array(values, np.float64)
 
 
 def _without(members: dict[str, None], values: list[str]) -> None:
