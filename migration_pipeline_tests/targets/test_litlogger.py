@@ -25,7 +25,7 @@ from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.litlogger import read_back, sending
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
-from migration_pipeline.targets.litlogger.naming import experiment_name, teamspace_name
+from migration_pipeline.targets.litlogger.naming import colors, experiment_name, teamspace_name
 from migration_pipeline.targets.litlogger.sending import points_json
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
 from migration_pipeline.targets.remote.pieces import Piece, piece
@@ -187,6 +187,36 @@ def test_large_files_go_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(sizes) == 6
 
 
+def test_a_file_may_be_somewhere_else(tmp_path: Path, server: LitloggerService) -> None:
+    """The service may answer with the address of an object store, which gets no credentials."""
+    target = of_its_own(server, tmp_path)
+    assert load(target, one_run(tmp_path)) == []
+    asked: list[dict[str, str]] = []
+
+    class Redirected:
+        status, headers = 302, {"Location": "/elsewhere"}
+
+        def release_conn(self) -> None: ...
+
+    class There:
+        status, headers = 200, dict[str, str]()
+
+        def stream(self, size: int) -> list[bytes]:
+            return [b"con", b"tent"]
+
+        def release_conn(self) -> None: ...
+
+    def send(method: str, url: str, **what: Any) -> Any:
+        asked.append(what["headers"])
+        return There() if url == f"{server.url}/elsewhere" else Redirected()
+
+    target._to._send = send  # type: ignore[method-assign]
+    with (tmp_path / "got").open("wb") as stream:
+        target._to.download("/v1/somewhere", stream)
+    assert (tmp_path / "got").read_bytes() == b"content"
+    assert ["Authorization" in headers for headers in asked] == [True, False]
+
+
 def test_points_are_read_range_by_range(
     tmp_path: Path, server: LitloggerService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +333,14 @@ def test_a_series_stands_once_in_a_request() -> None:
 def test_times_are_read_as_the_service_may_write_them(time: str) -> None:
     at = read_back._piece("a", [{"createdAt": time, "value": 1}]).times
     assert at.tolist() == [np.datetime64(time[:23].rstrip("Z"), "ms").astype(int)]
+
+
+def test_experiments_have_colors_of_their_own() -> None:
+    """As litlogger gives them: the same one each time, on light and on dark ground."""
+    names = [f"run {number}" for number in range(40)]
+    assert [colors(name) for name in names] == [colors(name) for name in names]
+    assert len({colors(name) for name in names}) > 30
+    assert all(re.fullmatch("#[0-9A-F]{6}", one) for name in names for one in colors(name))
 
 
 # --- nothing of this machine --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import re
 
@@ -44,6 +45,18 @@ def shown_name(run: str) -> str:
 
 def without_digest(name: str) -> str:
     return name[: -_DIGEST - 1]
+
+
+def colors(name: str) -> tuple[str, str]:
+    """Of an experiment's curves, on light and on dark ground; litlogger too makes them of its
+    name."""
+    hue = hashlib.blake2b(name.encode(), digest_size=1).digest()[0] / 256
+    light, dark = colorsys.hls_to_rgb(hue, 0.4, 0.8), colorsys.hls_to_rgb(hue, 0.7, 0.8)
+    return _hex(light), _hex(dark)
+
+
+def _hex(color: tuple[float, float, float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02X}" for part in color)
 
 
 def _clean(name: str) -> str:

@@ -17,6 +17,7 @@ from migration_pipeline.targets.litlogger.connection import (
     TakenError,
     UnclearError,
 )
+from migration_pipeline.targets.litlogger.naming import colors
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,14 @@ class Records:
     def make_experiment(self, within: Teamspace, name: str, tags: Mapping[str, str]) -> Experiment:
         """A new one that keeps steps and times, which can be said now only; nothing is told of
         this machine (`systemInfo`)."""
+        light, dark = colors(name)
         body = self._to.models.LitLoggerServiceCreateMetricsStreamBody(
-            name=name, tags=self._tags(tags), store_step=True, store_created_at=True
+            name=name,
+            tags=self._tags(tags),
+            store_step=True,
+            store_created_at=True,
+            light_color=light,
+            dark_color=dark,
         )
         try:
             with self._still_there():
