@@ -26,11 +26,13 @@ from migration_pipeline.targets import registry
 from migration_pipeline.targets.litlogger import connection
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
+from migration_pipeline.targets.litlogger.pace import Pace
 from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.target import LoadState
 from migration_pipeline_tests.contract.making import (
     PROJECT,
     DataSet,
+    Row,
     RunData,
     build,
     curve,
@@ -304,6 +306,28 @@ def test_a_request_that_makes_something_is_not_repeated(
     assert points_there(tmp_path) == {"one": [*range(2500)]}
 
 
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_signed_address_that_expired(
+    status: int, tmp_path: Path, server: LitloggerService
+) -> None:
+    """Another one is asked for."""
+    archive = build(tmp_path, DataSet("one", (RunData("one", (Row("f", "file", b"content"),)),)))
+    server.faults.add(Fault("^/storage/", status=status, content=b"<Error/>", times=2))
+    assert load(make(tmp_path), archive) == []
+    (space,) = account(tmp_path).teamspaces.values()
+    assert b"content" in space.blobs.values()
+
+
+def test_a_store_that_refuses_files(tmp_path: Path, server: LitloggerService) -> None:
+    archive = build(tmp_path, DataSet("one", (RunData("one", (Row("f", "file", b"content"),)),)))
+    page = b"<Error><Code>EntityTooLarge</Code></Error>"
+    server.faults.add(Fault("^/storage/", status=400, content=page))
+    (message,) = load(make(tmp_path), archive)
+    assert "the store for files answers 400" in message
+    assert "EntityTooLarge" in message
+    assert make(tmp_path).find(KEY, MAPPING).state is LoadState.PARTIAL
+
+
 def test_points_that_become_visible_late(tmp_path: Path, archive: Archive) -> None:
     """Readers see points seconds after they were taken; a run is complete when they do."""
     account(tmp_path).lag = 0.4
@@ -356,7 +380,7 @@ def test_a_pace_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    pace, turns = connection.Pace(4), []
+    pace, turns = Pace(4), []
     for number in range(5):
         pace.wait()
         turns.append(now[0])

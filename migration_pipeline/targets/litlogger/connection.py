@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import IO, Any
@@ -31,6 +30,14 @@ from migration_pipeline.errors import (
     TargetUnavailableError,
 )
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
+from migration_pipeline.targets.litlogger.pace import Pace
+from migration_pipeline.targets.litlogger.refusals import (
+    Again,
+    TooLongError,
+    UnclearError,
+    check,
+    check_store,
+)
 
 _ATTEMPTS = 5
 _WAIT_FIRST, _WAIT_MOST = 0.2, 10.0
@@ -39,57 +46,6 @@ _CHUNK = 1 << 20
 _AGENT = "migration_pipeline"
 _CONNECT_SECONDS = 10.0
 _import_lock = threading.Lock()
-
-
-class UnclearError(TargetUnavailableError):
-    """Nobody knows whether the service took what was sent."""
-
-
-class NotFoundError(TargetRefusedError):
-    """The service says that there is no such thing."""
-
-
-class TakenError(TargetRefusedError):
-    """A thing of that name is there already."""
-
-
-class TooLongError(Exception):
-    """An answer has more bytes than were wanted."""
-
-
-class _Again(Exception):
-    """What was tried may pass when it is tried again.
-
-    Args:
-        wait: seconds that the service asked for, where it did.
-        taken: it may have been done in spite of that.
-    """
-
-    def __init__(self, reason: str, wait: float | None = None, taken: bool = True) -> None:
-        self.wait, self.taken = wait, taken
-        super().__init__(reason)
-
-
-class Pace:
-    """Lets one request through in a while; for all threads together."""
-
-    def __init__(self, per_second: float) -> None:
-        self._apart = 1 / per_second if per_second else 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next)
-            self._next = turn + self._apart
-        if turn > now:
-            time.sleep(turn - now)
-
-    def hold(self, seconds: float) -> None:
-        """The service asked for silence; that goes for all threads."""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Connection:
@@ -200,7 +156,7 @@ class Connection:
             self.pace.wait()
             try:
                 return self._exchange("PUT", url, headers=headers, body=body)
-            except _Again as error:
+            except Again as error:
                 self.pace.hold(error.wait or 0.0)
                 raise
 
@@ -235,7 +191,7 @@ class Connection:
         # Without a length it would go in chunks, which object stores do not take.
         sent = {**headers, "Content-Length": str(size), "User-Agent": _AGENT}
         with self._answer("PUT", url, headers=sent, body=content) as answer:
-            self._check(answer, answer.read(_CHUNK))
+            check_store(answer, answer.read(_CHUNK), self.address)
             return str(answer.headers.get("ETag", ""))
 
     def download(self, path: str, to: IO[bytes]) -> None:
@@ -250,7 +206,7 @@ class Connection:
             to.truncate()
             with self._redirected(f"{self.address}{path}") as answer:
                 if answer.status != 200:
-                    self._check(answer, answer.read(_CHUNK))
+                    check(answer, answer.read(_CHUNK), self.address, self.scrub)
                 for chunk in answer.stream(_CHUNK):
                     to.write(chunk)
 
@@ -265,6 +221,8 @@ class Connection:
                 yield answer
                 return
         with self._answer("GET", urljoin(url, place), headers={"User-Agent": _AGENT}) as answer:
+            if answer.status != 200:
+                check_store(answer, answer.read(_CHUNK), self.address)
             yield answer
 
     @property
@@ -294,7 +252,7 @@ class Connection:
         """
 
         def again(error: Exception) -> bool | float:
-            if not isinstance(error, _Again) or (error.taken and not twice):
+            if not isinstance(error, Again) or (error.taken and not twice):
                 return False
             return True if error.wait is None else error.wait
 
@@ -309,7 +267,7 @@ class Connection:
             ):
                 with trial:
                     return attempt()
-        except _Again as error:
+        except Again as error:
             kind = UnclearError if error.taken and not twice else TargetUnavailableError
             raise kind("litlogger", self.address, self.scrub(f"{doing}: {error}")) from None
         except (MigrationError, TooLongError):
@@ -345,7 +303,7 @@ class Connection:
         """
         with self._answer(method, url, **what) as answer:
             content = answer.read() if most is None else b"".join(_up_to(answer, most))
-            self._check(answer, content)
+            check(answer, content, self.address, self.scrub)
             return bytes(content)
 
     @contextlib.contextmanager
@@ -371,45 +329,11 @@ class Connection:
                 answer.release_conn()
         except exceptions.HTTPError as error:
             reason = f"{type(error).__name__}: {error}"
-            raise _Again(reason, taken=not isinstance(error, unsent)) from None
+            raise Again(reason, taken=not isinstance(error, unsent)) from None
 
     def _send(self, method: str, url: str, **what: Any) -> Any:
         """Every request passes here, over the SDK's connections."""
         return self._sdk.api_client.rest_client.pool_manager.request(method, url, **what)
-
-    def _check(self, answer: Any, content: bytes) -> None:
-        """Gives refusals our names."""
-        status = answer.status
-        if 200 <= status < 300:
-            return
-        said = self.scrub(_message(content))
-        if status == 429 or (status >= 500 and status not in (501, 505)):
-            wait = answer.headers.get("Retry-After")
-            # These two say that nothing was done.
-            undone = status in (429, 503)
-            raise _Again(f"it answers {status}: {said}", _seconds(wait), taken=not undone)
-        if status == 401:
-            raise TargetRefusedError(
-                f"target litlogger at {self.address} refuses the credentials ({said})",
-                "Set LIGHTNING_API_KEY and LIGHTNING_USER_ID as the settings page of lightning.ai "
-                "shows them, or run `lightning login`.",
-            )
-        if status == 404 and _is_json(content):
-            raise NotFoundError(
-                f"target litlogger at {self.address}: {said}", "Start the load again."
-            )
-        if status == 409:
-            raise TakenError(f"target litlogger at {self.address}: {said}", "Start again.")
-        if not _is_json(content):
-            raise TargetRefusedError(
-                f"what answers at {self.address} is not Lightning AI (status {status}: {said})",
-                "Correct LIGHTNING_CLOUD_URL, or look whether a proxy stands before it.",
-            )
-        raise TargetRefusedError(
-            f"target litlogger at {self.address} refuses (status {status}): {said}",
-            "Correct what it names (rights in the teamspace, limits of the plan, a value) and "
-            "start again; runs that are complete are not sent again.",
-        )
 
     def scrub(self, text: str) -> str:
         """Text without the credentials."""
@@ -441,28 +365,3 @@ def _up_to(answer: Any, most: int) -> Iterator[bytes]:
         if total > most:
             raise TooLongError
         yield chunk
-
-
-def _is_json(content: bytes) -> bool:
-    try:
-        return isinstance(json.loads(content), dict)
-    except ValueError:
-        return False
-
-
-def _message(content: bytes) -> str:
-    """What a refusal says, on one line."""
-    try:
-        said = json.loads(content)
-    except ValueError:
-        said = None
-    text = said.get("message") if isinstance(said, dict) else None
-    text = text or content.decode(errors="replace")
-    return " ".join(str(text).split())[:300]
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return None if retry_after is None else max(0.0, float(retry_after))
-    except ValueError:
-        return None  # a date: our own waits will do

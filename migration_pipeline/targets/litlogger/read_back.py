@@ -15,12 +15,9 @@ from migration_pipeline.targets.litlogger.capabilities import (
     POINTS_BYTES,
     POINTS_PAGE,
 )
-from migration_pipeline.targets.litlogger.connection import (
-    Connection,
-    NotFoundError,
-    TooLongError,
-)
+from migration_pipeline.targets.litlogger.connection import Connection
 from migration_pipeline.targets.litlogger.records import Experiment, Records
+from migration_pipeline.targets.litlogger.refusals import NotFoundError, TooLongError
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.reading import RemoteReader
 

@@ -11,13 +11,9 @@ from urllib.parse import quote
 
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.targets.litlogger.capabilities import LIST_PAGE
-from migration_pipeline.targets.litlogger.connection import (
-    Connection,
-    NotFoundError,
-    TakenError,
-    UnclearError,
-)
+from migration_pipeline.targets.litlogger.connection import Connection
 from migration_pipeline.targets.litlogger.naming import colors
+from migration_pipeline.targets.litlogger.refusals import NotFoundError, TakenError, UnclearError
 
 
 @dataclass(frozen=True)

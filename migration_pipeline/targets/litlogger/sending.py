@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 from migration_pipeline.errors import TargetRefusedError, TargetUnavailableError
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.targets.litlogger.capabilities import MAX_PARTS, PART_BYTES
-from migration_pipeline.targets.litlogger.connection import Connection, UnclearError
+from migration_pipeline.targets.litlogger.connection import Connection
 from migration_pipeline.targets.litlogger.records import Experiment, Records
+from migration_pipeline.targets.litlogger.refusals import UnclearError
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
 from migration_pipeline.targets.target import Meter
