@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cache, cached_property
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ class Connection:
         """As `pluto.iface.ServerInterface` makes it. The key goes to Pluto only, see `_headers`."""
         settings = self.settings
         return httpx.Client(
-            verify=not settings.insecure_disable_ssl,
+            verify=False if settings.insecure_disable_ssl else _certificates(),
             proxy=settings.http_proxy or settings.https_proxy or None,
             limits=httpx.Limits(max_connections=settings.x_file_stream_max_conn),
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
@@ -304,6 +305,13 @@ class Connection:
                 f"Free space at {self.address}, or take a larger plan, and start again; runs that "
                 "are complete are not sent again.",
             )
+        if code == 413:
+            return TargetRefusedError(
+                f"{where}, {doing}: a request is too large for it, or for a proxy before it: "
+                f"{said}",
+                "Set NEPTUNE_EXPORTER_PLUTO_FLUSH_EVERY (points) or "
+                "NEPTUNE_EXPORTER_PLUTO_FILE_CHUNK_SIZE (files) to less.",
+            )
         return TargetRefusedError(
             f"{where}, {doing}: it answers {code}: {said}",
             "Correct what it names and start again; runs that are complete are not sent again.",
@@ -345,6 +353,12 @@ class Connection:
                 )
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """To read them takes longer than most loads of a run."""
+    return httpx.create_ssl_context()
 
 
 def _said(answer: httpx.Response) -> str:

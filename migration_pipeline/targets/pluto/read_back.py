@@ -76,11 +76,14 @@ class PlutoReader(RemoteReader):
 
     def shown_points(self, names: Collection[str], others: bool) -> Iterator[Piece]:
         expected = {e.name: e.rows for e in self.migration.attributes if e.type == "float_series"}
-        if others and sum(expected.values()) <= _TOGETHER:
-            yield from _pieces(self._rows())
-            return
         found = set(names)
-        if others:
+        if others and sum(expected.values()) <= _TOGETHER:
+            rows = _by_name(self._rows())
+            for name in rows:
+                if len(rows[name]) <= _surely_all():
+                    yield _piece(name, rows[name])
+            found = {name for name in rows if len(rows[name]) > _surely_all()}
+        elif others:
             found |= {
                 log["logName"]
                 for log in self._details.get("logNames") or ()
@@ -94,10 +97,11 @@ class PlutoReader(RemoteReader):
         into shorter ones."""
         rows = self._rows(logName=name, stepMin=low, stepMax=high)
         steps = sorted({int(row["step"]) for row in rows})
-        if len(rows) < METRIC_POINTS_PER_PAGE or len(steps) < 2:
-            yield from _pieces(rows)
+        if len(rows) <= _surely_all() or len(steps) < 2:
+            if rows:
+                yield _piece(name, rows)
             return
-        parts = max(2, -(-2 * expected // METRIC_POINTS_PER_PAGE))
+        parts = min(max(2, 1 + expected // _surely_all()), len(steps))
         cuts = sorted({steps[len(steps) * part // parts] for part in range(1, parts)} - {low})
         for start, end in zip([low, *cuts], [*(cut - 1 for cut in cuts), high], strict=True):
             yield from self._stretch(name, start, end)
@@ -134,20 +138,28 @@ class PlutoReader(RemoteReader):
         return found
 
 
-def _pieces(rows: list[dict[str, Any]]) -> Iterator[Piece]:
-    """Rows of any metrics. Where one step came twice the one with the highest time counts, as on
-    Pluto's pages."""
+def _surely_all() -> int:
+    """An answer of so many points is no sample: of one more than a page every second one is."""
+    return METRIC_POINTS_PER_PAGE // 2
+
+
+def _by_name(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     names: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         names.setdefault(str(row["logName"]), []).append(row)
-    for name, of_name in names.items():
-        steps = np.array([int(row["step"]) for row in of_name], dtype=np.int64)
-        times = _times([str(row["time"]) for row in of_name])
-        values = np.array([_value(row) for row in of_name], dtype=np.float64)
-        order = np.lexsort((times, steps))
-        steps, times, values = steps[order], times[order], values[order]
-        last = np.append(steps[1:] != steps[:-1], True)
-        yield Piece(name, steps[last], times[last], values[last])
+    return names
+
+
+def _piece(name: str, rows: list[dict[str, Any]]) -> Piece:
+    """Rows of one metric. Where a step came twice the one with the highest time counts, as on
+    Pluto's pages."""
+    steps = np.array([int(row["step"]) for row in rows], dtype=np.int64)
+    times = _times([str(row["time"]) for row in rows])
+    values = np.array([_value(row) for row in rows], dtype=np.float64)
+    order = np.lexsort((times, steps))
+    steps, times, values = steps[order], times[order], values[order]
+    last = np.append(steps[1:] != steps[:-1], True)
+    return Piece(name, steps[last], times[last], values[last])
 
 
 def _value(row: Mapping[str, Any]) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.mapping import sidecar
@@ -45,6 +46,7 @@ GROUPED = 500
 _EXACT_INTEGERS = 2**53
 _NAMES_AT_A_TIME = 500
 _LINE_BYTES = 4_000_000
+_WORDS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
 class PlutoSender(RemoteSender):
@@ -255,27 +257,28 @@ class PlutoSender(RemoteSender):
 
 
 def metric_lines(pieces: Sequence[Piece]) -> bytes:
-    """Lines of metrics: points of one step and time share a line."""
-    rows: dict[tuple[int, int], list[str]] = {}
+    """Lines of metrics; series with the same steps and times share theirs."""
+    groups: dict[tuple[bytes, bytes], list[Piece]] = {}
     for piece in pieces:
-        name = dumps(piece.key, ensure_ascii=False)
-        values = piece.values.tolist()
-        finite = bool(np.isfinite(piece.values).all())
-        texts = map(repr, values) if finite else map(_number, values)
-        for step, at, text in zip(piece.steps.tolist(), piece.times.tolist(), texts, strict=True):
-            rows.setdefault((step, at), []).append(f"{name}:{text}")
-    lines = [
-        f'{{"time":{at},"step":{step},"data":{{{",".join(data)}}}}}\n'
-        for (step, at), data in rows.items()
-    ]
+        groups.setdefault((piece.steps.tobytes(), piece.times.tobytes()), []).append(piece)
+    lines: list[str] = []
+    for together in groups.values():
+        names = ",".join(
+            dumps(piece.key, ensure_ascii=False).replace("%", "%%") + ":%s" for piece in together
+        )
+        line = '{"time":%s,"step":%s,"data":{' + names + "}}\n"
+        columns = [_numbers(piece.values) for piece in together]
+        times, steps = together[0].times.tolist(), together[0].steps.tolist()
+        lines += [line % row for row in zip(times, steps, *columns, strict=True)]
     return "".join(lines).encode()
 
 
-def _number(value: float) -> str:
-    """A double as `ingest/src/models/metrics.rs` reads it."""
-    if math.isfinite(value):
-        return repr(value)
-    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+def _numbers(values: npt.NDArray[np.float64]) -> list[str]:
+    """Doubles as `ingest/src/models/metrics.rs` reads them, with the fewest digits that say all."""
+    texts: list[str] = pa.array(values).cast(pa.string()).to_pylist()
+    if not np.isfinite(values).all():
+        texts = [_WORDS.get(text, text) for text in texts]
+    return texts
 
 
 def histogram(line: dict[str, Any]) -> str | None:

@@ -31,19 +31,21 @@ async def metrics(server: PlutoStandIn, account: PlutoAccount, request: Request)
     rows = _rows(account, request)
 
     def take(line: Line) -> int:
-        _check(line, _METRIC)
+        if line.keys() != _METRIC:
+            _check(line, _METRIC)
         at, step, data = _whole(line, "time"), _whole(line, "step"), line["data"]
         if not isinstance(data, dict):
             raise _bad("'data' is not a map")
         if not data:
             raise _bad("'data' field cannot be empty")
-        values = {name: _value(value) for name, value in _named(data).items() if value is not None}
-
-        def change() -> None:
-            for name, value in values.items():
-                rows.put(name, step, at, value)
-
-        account.later(server.slow, change)
+        if not all(map(str.strip, data)):
+            raise _bad("metric name cannot be empty")
+        values = {
+            name: value if type(value) is float else _value(value)
+            for name, value in data.items()
+            if value is not None
+        }
+        account.later(server.slow, lambda: rows.put(step, at, values))
         return len(values)
 
     return _lines(await request.body(), take)
@@ -128,14 +130,13 @@ def object_key(project: str, run: int, log_name: str, file_name: str) -> str:
 def _lines(body: bytes, take: Callable[[Line], int]) -> Response:
     """Takes line by line; those before a bad one stay."""
     count = 0
-    for text in body.split(b"\n"):
+    for text in body.decode(errors="replace").split("\n"):
         if not text.strip():
             continue
         try:
             line = json.loads(text)
         except ValueError as error:
-            preview = text[:100].decode(errors="replace")
-            raise _bad(f"Failed to parse JSON line (bytes): '{preview}': {error}") from None
+            raise _bad(f"Failed to parse JSON line (bytes): '{text[:100]}': {error}") from None
         if not isinstance(line, dict):
             raise _bad("invalid type, expected struct")
         count += take(line)
@@ -179,12 +180,6 @@ def _string(line: Line, name: str, blank: bool = False) -> None:
         raise _bad(f"invalid type for `{name}`, expected a string")
     if not blank and not line[name].strip():
         raise _bad(f"'{name}' field cannot be empty")
-
-
-def _named(data: dict[str, Any]) -> dict[str, Any]:
-    if any(not name.strip() for name in data):
-        raise _bad("metric name cannot be empty")
-    return data
 
 
 def _value(value: Any) -> float:

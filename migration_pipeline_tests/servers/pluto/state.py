@@ -66,20 +66,31 @@ class Run:
 class Rows:
     """What was ingested for one run of one project; runs need not be there for that."""
 
-    points: dict[str, dict[int, Point]] = field(default_factory=dict)
-    """Name → step → the point that counts."""
     writes: int = 0
     """Points that came, repeated ones too."""
     data: list[dict[str, Any]] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
 
-    def put(self, name: str, step: int, at: int, value: float) -> None:
-        self.writes += 1
-        series = self.points.setdefault(name, {})
-        known = series.get(step)
-        if known is None or at >= known[0]:
-            series[step] = (at, value)
+    _points: dict[str, dict[int, Point]] = field(default_factory=dict)
+    _taken: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    """Lines that nobody has asked for yet: to take them is all that ingestion does."""
+
+    def put(self, step: int, at: int, values: dict[str, float]) -> None:
+        self._taken.append((step, at, values))
+
+    @property
+    def points(self) -> dict[str, dict[int, Point]]:
+        """Name → step → the point that counts."""
+        points = self._points
+        for step, at, values in self._taken:
+            self.writes += len(values)
+            for name, value in values.items():
+                series = points.setdefault(name, {})
+                if step not in series or at >= series[step][0]:
+                    series[step] = (at, value)
+        self._taken = []
+        return points
 
     def highest_step(self) -> int | None:
         return max((step for series in self.points.values() for step in series), default=None)
