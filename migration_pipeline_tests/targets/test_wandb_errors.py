@@ -151,8 +151,10 @@ def test_a_server_that_is_gone(tmp_path: Path, faults: Any) -> None:
         Fault("", status=502, content=b"<html>", content_type="text/html", times=1),
         Fault("", reset=True, times=1),
         Fault("/storage/", truncate=0.5, times=1),
+        Fault("/storage/", method="PUT", status=503, times=1),
+        Fault("/storage/", method="PUT", reset=True, times=1),
     ],
-    ids=["503", "502", "reset", "cut"],
+    ids=["503", "502", "reset", "cut", "upload 503", "upload reset"],
 )
 def test_what_passes_is_waited_for(
     tmp_path: Path, archive: Archive, faults: Any, fault: Fault

@@ -18,6 +18,7 @@ import pytest
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.loading import load_runs, plan_load
+from migration_pipeline.targets.wandb import server
 from migration_pipeline.targets.wandb.naming import attempt_id, attempt_of, run_key, tags_of
 from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
@@ -70,14 +71,14 @@ def archive(tmp_path: Path) -> Archive:
 @pytest.fixture
 def sent(tmp_path: Path, archive: Archive) -> Iterator[list[Recorded]]:
     """All requests of one load and its read-back."""
-    server = wandb_backend.server()
-    server.recorder.on = True
+    recorder = wandb_backend.server().recorder
+    recorder.on = True
     try:
         assert [str(r.error or r.verdict) for r in loaded(tmp_path, archive) if not r.good] == []
-        yield list(server.recorder.requests)
+        yield list(recorder.requests)
     finally:
-        server.recorder.on = False
-        server.recorder.requests.clear()
+        recorder.on = False
+        recorder.requests.clear()
 
 
 def loaded(folder: Path, archive: Archive) -> list[Any]:
@@ -204,18 +205,23 @@ def test_nothing_of_this_machine_is_sent(sent: list[Recorded]) -> None:
     assert not named & {"host", "program", "repo", "commit", "sweep"}
 
 
-def test_both_bounds_of_a_page_and_both_forms_of_numbers_are_read(
-    tmp_path: Path, archive: Archive
+def test_pages_with_both_bounds_and_both_forms_of_numbers_are_read(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Old and new servers: `maxStep` within or not, NaN as text or bare."""
+    """Old and new servers: `maxStep` within or not, NaN as text or bare; runs, rows and files page
+    by page."""
     rules = wandb_backend.account(tmp_path).rules
-    loaded(tmp_path, archive)
+    write_run(archive, RunData("RUN-2", ROWS[:3]))
+    write_run(archive, RunData("RUN-3", ROWS[:3]))
+    monkeypatch.setattr(server, "HISTORY_PAGE", 3)
+    monkeypatch.setattr(server, "LIST_PAGE", 2)
+    assert [run.good for run in loaded(tmp_path, archive)] == [True] * 3
     for rules.max_step_inclusive in (True, False):
         for rules.numbers_as_text in (True, False):
             target = wandb_backend.make(tmp_path)
             plan = plan_load(target, archive, PROJECT)
             result = load_runs(target, archive, plan.mapping, plan.complete, verify="all")
-            assert [run.good for run in result.runs] == [True]
+            assert [run.good for run in result.runs] == [True] * 3
 
 
 def test_a_history_that_was_changed_is_found(tmp_path: Path, archive: Archive) -> None:

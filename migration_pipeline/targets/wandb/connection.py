@@ -92,13 +92,14 @@ class Connection:
         return key
 
     def deliver(self, request: requests.PreparedRequest, stream: bool) -> requests.Response:
-        """One request, once; all pass here. `stream`: the body is read by the caller."""
+        """One request, once; all pass here. `stream`: the body is read by the caller, and may be
+        elsewhere."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
         session: requests.Session = self._local.session
         settings = session.merge_environment_settings(request.url or "", {}, stream, None, None)
         timeout = (min(_CONNECT_SECONDS, self._config.timeout), self._config.timeout)
-        return session.send(request, timeout=timeout, allow_redirects=False, **settings)
+        return session.send(request, timeout=timeout, allow_redirects=stream, **settings)
 
     def graphql(self, document: str, **variables: Any) -> dict[str, Any]:
         """The data of one operation; variables that are None are left out.
@@ -133,13 +134,14 @@ class Connection:
         """
         headers = {"User-Agent": f"migration_pipeline {__version__}", **what.pop("headers", {})}
         auth = None if signed else ("api", self.key)
+        # Once: of a file that was read already the length is not seen any more.
+        request = requests.Request(method, url, headers=headers, auth=auth, **what).prepare()
         try:
             for attempt in stamina.retry_context(
                 on=_when, attempts=_ATTEMPTS, timeout=None, wait_initial=0.3, wait_max=8.0
             ):
                 with attempt:
-                    made = requests.Request(method, url, headers=headers, auth=auth, **what)
-                    answer = self._once(made.prepare(), to)
+                    answer = self._once(request, to)
         except _AgainError as error:
             raise TargetUnavailableError("wandb", self.address, self.scrub(str(error))) from None
         if answer.status_code >= 300:

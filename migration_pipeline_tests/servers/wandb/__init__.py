@@ -2,7 +2,8 @@
 
 From documentation (D): a deleted run id can never be used again, forks are a preview that is not
 everywhere and share their parent's history and files, limits are told by 429 with RateLimit-Limit,
--Remaining, -Reset; two filestream requests a second and run on dedicated clouds.
+-Remaining, -Reset; two filestream requests a second and run on dedicated clouds; object stores want
+to know the length of a file.
 From the SDK and its wandb-core (C): all GraphQL documents, the form of filestream requests and of
 config (`{"name": {"value": …}}`, `_wandb`), characters of ids and projects, 10 MiB a line, what
 counts as started (`wandbConfig` has `t`), a fork as `_wandb.branch_point` of config.
@@ -117,6 +118,8 @@ class Wandb(StandIn[Account]):
         try:
             account, run = self._run_at(request)
             account.check_write()
+            if "content-length" not in request.headers:
+                raise RefusedError(411, "MissingContentLength")
         except RefusedError as error:
             return _refused(error)
         account.file_of(run, request.path_params["name"]).content = await request.body()
