@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from migration_pipeline.archive.schema import FILE_TYPES
 from migration_pipeline.mapping.scan import RunScan, SeriesScan
-from migration_pipeline.mapping.sidecar import MIGRATION, POINTS
+from migration_pipeline.mapping.sidecar import MIGRATION, POINTS, WHOLE_SERIES
 from migration_pipeline.mapping.terms import Capabilities, Loss
 from migration_pipeline.mapping.texts import text_beside
 
@@ -56,7 +56,7 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
     if can.step_range is not None:
         yield "step out of range", series.out_of_range
     if can.steps_shown_every > 1:
-        yield f"only every {can.steps_shown_every}th step is shown", series.unshown
+        yield f"not a multiple of {can.steps_shown_every} as step", series.unshown
     if can.double_steps:
         yield "step has too many digits", series.rounded
     if can.monotonic_steps:
@@ -77,10 +77,10 @@ def _reasons(can: Capabilities, series: SeriesScan) -> Iterator[tuple[str, int]]
     if not can.repeated_points:
         yield "repeated point", series.repeats
     if (most := can.points_kept_per_series) is not None:
-        yield f"sampled to {most:,} points", max(series.rows - series.repeats - most, 0)
+        yield f"{SAMPLED} to {most:,} points", max(series.rows - series.repeats - most, 0)
 
 
-WITHOUT_TIME = "without time"
+WITHOUT_TIME, SAMPLED = "without time", "sampled"
 
 
 def _kept(can: Capabilities, reason: str, series: SeriesScan) -> str:
@@ -88,4 +88,6 @@ def _kept(can: Capabilities, reason: str, series: SeriesScan) -> str:
         return ""
     if can.beside:
         return can.beside
+    if reason.startswith(SAMPLED):
+        return WHOLE_SERIES
     return MIGRATION if reason == WITHOUT_TIME and series.timeless else POINTS

@@ -25,6 +25,8 @@ PARAMETERS = "neptune/parameters.jsonl"
 """Parameters whose text at the target is not all of their value."""
 POINTS = "neptune/points.jsonl"
 """Float points that the target's points alone do not give back."""
+WHOLE_SERIES = "neptune/series"
+"""Folder of float series of which the target keeps a sample, whole."""
 FILES = "neptune/files.jsonl"
 """Which file of the run is which attribute, step and time."""
 FORMAT = 1

@@ -81,7 +81,7 @@ def test_a_sample_is_a_loss_of_the_points_beyond_it(tmp_path: Path) -> None:
         points("m/three", micros(0, 1, 2), [1.0] * 3),
     )
     sending = forecast_run(run, [view(few)]).sending["there"]
-    assert sending.losses == [Loss("m/four", "sampled to 3 points", 1, "neptune/points.jsonl")]
+    assert sending.losses == [Loss("m/four", "sampled to 3 points", 1, "neptune/series")]
     assert (sending.points, sending.requests(few)["points"]) == (7, 4)
 
 

@@ -36,6 +36,7 @@ from migration_pipeline_tests.contract.making import (
     build,
     curve,
     floats,
+    histogram,
     param,
     write_run,
 )
@@ -233,6 +234,51 @@ def test_many_runs_are_loaded_with_one_listing(tmp_path: Path) -> None:
     assert asked["POST /clientlib/logger/add/run"] == 5
 
 
+def test_histograms_are_drawn(tmp_path: Path) -> None:
+    """In Comet's own bins: 2 between 0 and 2, 3 between 2 and 4; densities as a thousand."""
+    rows = [
+        Row("h/counts", "histogram_series", histogram("COUNTING", [0, 2, 4], [2, 3]), str(i), START)
+        for i in range(250)
+    ]
+    rows += [
+        Row("h/density", "histogram_series", histogram("DENSITY", [-1, 0, 3], [0.25, 0.25]), "0.5"),
+        Row("h/open", "histogram_series", histogram("COUNTING", [0, math.inf], [1]), "1"),
+        Row("h/none", "histogram_series", histogram("COUNTING", [0, 1], [0]), "1"),
+        *floats("m", [("0.5", START, 1.0)]),  # so that steps are multiplied by ten
+    ]
+    archive = build(tmp_path, DataSet("histograms", (RunData("H", tuple(rows)),)))
+    assert load(make(tmp_path), archive) == []
+    (held,) = experiments(tmp_path)
+    drawn = [asset for asset in held.assets.values() if asset.type == "histogram3d"]
+    steps = {name: [a.step for a in drawn if a.name == name] for name in ("h/counts", "h/density")}
+    assert steps == {"h/counts": [10 * i for i in range(0, 250, 3)], "h/density": [5]}
+    assert len(drawn) == 85
+
+    def bins(name: str) -> list[tuple[float, float, int]]:
+        content = json.loads(next(a.content for a in drawn if a.name == name))
+        edges = imported().Histogram().values
+        return [(edges[i], edges[i + 1], n) for i, n in content["index_values"]]
+
+    (one, two), (low, high) = bins("h/counts"), bins("h/density")
+    assert one[0] <= 1 <= one[1] <= two[0] <= 3 <= two[1]
+    assert (one[2], two[2]) == (2, 3)
+    assert low[0] <= -0.5 <= low[1] <= high[0] <= 1.5 <= high[1]
+    assert (low[2], high[2]) == (250, 750)
+
+
+def test_more_histograms_than_comet_takes(tmp_path: Path) -> None:
+    """Those for looking are left out; the exact ones are there."""
+    account(tmp_path).histograms_per_experiment = 3
+    rows = [
+        Row("h", "histogram_series", histogram("COUNTING", [0, 1], [1]), str(i), START)
+        for i in range(5)
+    ]
+    archive = build(tmp_path, DataSet("histograms", (RunData("H", tuple(rows)),)))
+    assert load(make(tmp_path), archive) == []
+    (held,) = experiments(tmp_path)
+    assert Counter(a.type for a in held.assets.values())["histogram3d"] == 3
+
+
 # --- series of which Comet keeps a sample -------------------------------------------------------
 
 
@@ -297,6 +343,7 @@ def test_what_is_called_has_the_installed_signatures() -> None:
     )
     bind(sdk.send_file).bind("url", "file", {}, {}, 1.0, None)
     bind(sdk.get_config).bind()
+    bind(sdk.Histogram.get_bin_index).bind(None, 0.5)
     for name in ("add_run_url", "metrics_batch_url", "parameters_batch_url"):
         bind(getattr(sdk.urls, name)).bind("http://host/clientlib/")
     from comet_ml.connection.connection_api import LowLevelHTTPClient

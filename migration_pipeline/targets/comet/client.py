@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,13 +99,17 @@ class CometTarget:
     ) -> LoadReport:
         key, records = scan.key, self._records
         self.discard(key, mapping)
-        with self._to.calls("sending a run"), tempfile.TemporaryDirectory(prefix="mig-") as scratch:
+        with (
+            self._to.calls("sending a run"),
+            tempfile.TemporaryDirectory(prefix="migration-") as scratch,
+            ThreadPoolExecutor(1, "comet", self._to.share, (self._to.http,)) as pool,
+        ):
             id = self._create(key, mapping)
             start = self.shown_facts(scan.facts).start or 1
             records.put_parameters(id, self._marks(scan, mapping), start)
             self._ids[mapping.name_prefix, key] = id
             self._facts(scan, id, kin, start)
-            report = Sender(self._to, scan, id, Path(scratch), meter).send()
+            report = Sender(self._to, scan, id, Path(scratch), meter, pool).send()
             for child in kin.children:
                 records.put_other(child, _PARENT, id, start)
             held = self.shown_facts(scan.facts)

@@ -86,6 +86,10 @@ class Connection:
             self._of_thread.http = self.make()
         return self._of_thread.http
 
+    def share(self, http: Any) -> None:
+        """This thread takes the session of another, which makes no request meanwhile."""
+        self._of_thread.http = http
+
     def timeout(self, of: str = "http") -> float:
         """The user's `comet.timeout.…`, seconds."""
         return float(self.http_config[f"comet.timeout.{of}"])
@@ -154,7 +158,7 @@ class Connection:
             return self.http.post(url, payload, **self._options())
 
         doing = "creating an experiment"
-        answer = self._sent(send, doing, taken=True)
+        answer = self._sent(send, doing, known=imported().EXPERIMENT_ALREADY_EXISTS)
         if answer is not None:
             self._json(answer, doing)
         return answer is not None
@@ -193,14 +197,15 @@ class Connection:
         if answer is not None:
             self._json(answer, doing)
 
-    def upload(self, key: str, file: Path, name: str, about: Mapping[str, Any]) -> None:
-        """Makes a file an asset of an experiment, in place of one of that name.
+    def upload(self, key: str, file: Path, name: str, about: Mapping[str, Any]) -> bool:
+        """Makes a file an asset of an experiment, in place of one of that name; False: it has all
+        the histograms that it may have.
 
         Args:
-            about: `type`, `step` and so on.
+            about: `type`, `step` and so on; `overwrite` where it shall not replace any.
         """
         params = {"experimentKey": key, "fileName": name, "overwrite": "true", **about}
-        if extension := os.path.splitext(name)[1]:
+        if "extension" not in about and (extension := os.path.splitext(name)[1]):
             params["extension"] = extension
         doing = f"sending the file {name!r}"
 
@@ -214,7 +219,10 @@ class Connection:
                 self.http.session,
             )
 
-        self._json(self._sent(send, doing), doing)
+        answer = self._sent(send, doing, known=imported().HISTOGRAM_LIMIT_REACHED)
+        if answer is not None:
+            self._json(answer, doing)
+        return answer is not None
 
     def download(self, key: str, asset: str, to: Path) -> None:
         """The content of an asset."""
@@ -253,9 +261,10 @@ class Connection:
         values: int = 1,
         arrived: Callable[[], bool] | None = None,
         absent: tuple[int, ...] = (),
-        taken: bool = False,
+        known: int | None = None,
     ) -> Any:
-        """The answer, tried again where that may help; None: absent, taken, or there already."""
+        """The answer, tried again where that may help; None: absent, refused with the code `known`,
+        or there already."""
         lost = False
         try:
             for attempt in stamina.retry_context(
@@ -272,7 +281,7 @@ class Connection:
                     if answer.status_code >= 500:
                         lost = True
                         raise _Again(f"it answers with status {answer.status_code}")
-                    return self._checked(answer, doing, absent, taken)
+                    return self._checked(answer, doing, absent, known)
         except _Again as error:
             reason = self.scrub(f"{doing}: {error}")
             raise TargetUnavailableError("comet", self.address, reason) from None
@@ -298,12 +307,12 @@ class Connection:
                     "comet", self.address, f"it has answered 429 for {_PATIENCE:.0f} seconds"
                 )
 
-    def _checked(self, answer: Any, doing: str, absent: tuple[int, ...], taken: bool) -> Any:
+    def _checked(self, answer: Any, doing: str, absent: tuple[int, ...], known: int | None) -> Any:
         if answer.status_code < 400:
             return answer
         said = _json_of(answer) or {}
         code = said.get("sdk_error_code")
-        if taken and code == imported().EXPERIMENT_ALREADY_EXISTS:
+        if code is not None and code == known:
             return None
         if answer.status_code in absent and code is None:
             return None
@@ -370,14 +379,17 @@ class _Sdk:
         from comet_ml.connection import connection_url_helpers
         from comet_ml.connection.connection_factory import get_rest_api_client
         from comet_ml.connection.connection_upload import send_file
+        from comet_ml.data_structure import Histogram
         from comet_ml.utils import get_comet_version
 
+        self.Histogram: Any = Histogram
         self.get_config = get_config
         self.get_rest_api_client = get_rest_api_client
         self.send_file = send_file
         self.urls = connection_url_helpers
         self.version = str(get_comet_version())
         self.EXPERIMENT_ALREADY_EXISTS = exceptions.EXPERIMENT_ALREADY_EXISTS
+        self.HISTOGRAM_LIMIT_REACHED = exceptions.HISTOGRAM_LIMIT_REACHED
         self.RequestException: type[Exception] = requests.RequestException
 
 

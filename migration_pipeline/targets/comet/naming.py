@@ -7,6 +7,7 @@ import re
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.terms import ProjectMapping
 
 PROJECT_NAME_MAX_LENGTH = 99
@@ -35,8 +36,6 @@ MARKS = {
 many experiments in one answer."""
 FACTS = "neptune/"
 """Begins the names of others that say what Comet has no place for."""
-WHOLE = "neptune/series/"
-"""Folder of the float series of which Comet keeps a sample only."""
 
 
 def project_name(project: str, mapping: ProjectMapping) -> str:
@@ -66,4 +65,4 @@ def experiment_key(key: RunKey, mapping: ProjectMapping, workspace: str, attempt
 
 def whole_series(name: str) -> str:
     """The file of the float series that Comet calls so."""
-    return f"{WHOLE}{layout.digest(name)}.parquet"
+    return f"{sidecar.WHOLE_SERIES}/{layout.digest(name)}.parquet"

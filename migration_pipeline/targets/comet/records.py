@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from migration_pipeline.targets.comet import histograms
 from migration_pipeline.targets.comet.capabilities import EXPERIMENTS_PER_QUESTION, TAGS_PER_REQUEST
 from migration_pipeline.targets.comet.connection import Connection
 from migration_pipeline.targets.comet.naming import MARKS
@@ -119,12 +120,16 @@ class Records:
         return list(found.get("metrics") or ())
 
     def assets(self, key: str) -> dict[str, str]:
-        """Name → id; of several with one name the latest."""
+        """Name → id of files; of several with one name the latest."""
         asked = {"experimentKey": key, "type": "all"}
         found = self._to.get("experiment/asset/list", asked, READING)
         listed: Iterable[dict[str, Any]] = found.get("assets") or ()
         ordered = sorted(listed, key=lambda one: one.get("createdAt") or 0)
-        return {str(one["fileName"]): str(one["assetId"]) for one in ordered}
+        return {
+            str(one["fileName"]): str(one["assetId"])
+            for one in ordered
+            if one.get("type") != histograms.TYPE
+        }
 
 
 def _current(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ forty times as long. Of a series that Comet keeps a sample of, the whole goes be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from json import dumps
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from migration_pipeline.errors import TargetUnavailableError
 from migration_pipeline.mapping.points import Points, Sent
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.steps import Bools
-from migration_pipeline.targets.comet.connection import Connection
+from migration_pipeline.targets.comet import histograms
+from migration_pipeline.targets.comet.connection import Connection, imported
 from migration_pipeline.targets.comet.naming import whole_series
 from migration_pipeline.targets.comet.records import Records
 from migration_pipeline.targets.remote.pieces import Piece
@@ -35,13 +37,22 @@ class Sender(RemoteSender):
 
     Args:
         id: Comet's experiment key.
+        pool: one thread, which sends a batch while the next one is read.
     """
 
     def __init__(
-        self, to: Connection, scan: RunScan, id: str, scratch: Path, meter: Meter | None
+        self,
+        to: Connection,
+        scan: RunScan,
+        id: str,
+        scratch: Path,
+        meter: Meter | None,
+        pool: ThreadPoolExecutor,
     ) -> None:
         super().__init__(scan, scratch, meter)
         self._to, self._records, self._id = to, Records(to), id
+        self._pool = pool
+        self._under_way: Future[None] | None = None
         kept = self.can.points_kept_per_series or 0
         self._sampled = {
             self.keys[path, "float_series"]
@@ -57,13 +68,24 @@ class Sender(RemoteSender):
         return hidden
 
     def put_points(self, pieces: Sequence[Piece]) -> None:
-        total = sum(len(piece) for piece in pieces)
         body = f'{{"experimentKey":"{self._id}","values":[{",".join(map(_values, pieces))}]}}'
-        self._to.log_metrics(body.encode(), total, lambda: self._arrived(pieces))
         for piece in pieces:
-            self._counts[piece.key] = self._counts.get(piece.key, 0) + len(piece)
             if piece.key in self._sampled:
                 self._keep(piece)
+        self._wait()
+        self._under_way = self._pool.submit(self._send, body.encode(), list(pieces))
+
+    def _send(self, body: bytes, pieces: Sequence[Piece]) -> None:
+        total = sum(len(piece) for piece in pieces)
+        self._to.log_metrics(body, total, lambda: self._arrived(pieces))
+        for piece in pieces:
+            self._counts[piece.key] = self._counts.get(piece.key, 0) + len(piece)
+
+    def _wait(self) -> None:
+        """Until the batch that is under way is there; one follows the other."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
     def _arrived(self, pieces: Sequence[Piece]) -> bool:
         """Whether a batch of which no answer came is there: it is taken whole or not at all.
@@ -87,6 +109,7 @@ class Sender(RemoteSender):
         )
 
     def put_parameters(self, parameters: Sequence[Parameter]) -> None:
+        self._wait()
         self._records.put_parameters(self._id, {p.name: p.shown for p in parameters}, self._time)
 
     @property
@@ -115,6 +138,29 @@ class Sender(RemoteSender):
         return path
 
     def finish_points(self) -> None:
+        self._wait()
+        self._whole_series()
+        self._histograms()
+
+    def _histograms(self) -> None:
+        """Some of each series, as Comet draws them, until it has enough."""
+        empty = imported().Histogram()
+        file = self.scratch / "histogram.json"
+        for (path, kind), name in self.files.series.items():
+            if kind != "histogram_series":
+                continue
+            rows, multiplier = self.scan.attributes[path, kind], self.scan.mapping.step_multiplier
+            for step, drawn in histograms.shown(self.scratch / name, rows, multiplier, empty):
+                file.write_text(dumps(drawn))
+                drawing = {"type": histograms.TYPE, "step": step, "overwrite": "false"}
+                about = {**drawing, "extension": ".json"}
+                title = name.removeprefix("series/").removesuffix(".jsonl")
+                if not self._to.upload(self._id, file, title, about):
+                    file.unlink()
+                    return
+                file.unlink()
+
+    def _whole_series(self) -> None:
         for key in sorted(self._sampled & self._counts.keys()):
             raw = self._raw(key)
             records = np.memmap(raw, dtype=_RECORD, mode="r")

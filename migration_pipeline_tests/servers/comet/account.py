@@ -14,7 +14,8 @@ from typing import Any
 from migration_pipeline_tests.servers.comet.rates import Rates
 
 EXISTS, BAD_KEY, NO_ACCESS, NO_WORKSPACE = 90999, 90212, 90210, 90219
-VIEW_ONLY, NAME_TOO_LONG, PROJECT_FULL, IMMUTABLE = 7000011, 1341241, 7000020, 7000005
+VIEW_ONLY, NAME_TOO_LONG, PROJECT_FULL, HISTOGRAMS_FULL = 7000011, 1341241, 7000020, 7000013
+HISTOGRAM = "histogram3d"
 KEPT = 15_000
 """Points of a metric that reading gives (D)."""
 KEY = re.compile(r"[0-9A-Za-z]{32,50}")
@@ -131,6 +132,8 @@ class Account:
     experiments_per_project: int = 25_000
     metrics_per_experiment: int = 50_000
     parameters_per_experiment: int = 50_000
+    histograms_per_experiment: int = 1_000_000
+    """There is a limit (C: its error code), and no number."""
     asset_name_max_length: int = 500
     asset_max_bytes: int = 100 * 2**30
     experiments: dict[str, Experiment] = field(default_factory=dict)
@@ -221,6 +224,9 @@ class Account:
         if len(content) > self.asset_max_bytes:
             raise Refused(400, f"assets have at most {self.asset_max_bytes:,} bytes")
         kind, step = asked.get("type") or "asset", asked.get("step")
+        drawn = sum(one.type == HISTOGRAM for one in experiment.assets.values())
+        if kind == HISTOGRAM and drawn >= self.histograms_per_experiment:
+            raise Refused(400, "no more histograms", HISTOGRAMS_FULL)
         if (asked.get("overwrite") or "").lower() == "true":
             for old in [a for a in experiment.assets.values() if a.name == name]:
                 del experiment.assets[old.id]
