@@ -186,7 +186,7 @@ def test_only_every_nth_step_is_shown_where_that_is_set(folder: Path, tmp_path: 
     assert account(folder).of(PROJECT, 1).points["m"].keys() == {0, 3, 6}
     assert run.report
     assert [(x.attribute, x.reason, x.count, x.kept) for x in run.report.losses] == [
-        ("m", "only every 3th step is shown", 4, "neptune/points.jsonl")
+        ("m", "not a multiple of 3 as step", 4, "neptune/points.jsonl")
     ]
     assert all(run.good for run in load_all(make(folder), archive).runs)
 

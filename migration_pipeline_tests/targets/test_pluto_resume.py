@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.targets.pluto import read_back, sending
 from migration_pipeline.targets.pluto.naming import run_tag
 from migration_pipeline.targets.target import LoadState
@@ -21,6 +22,7 @@ from migration_pipeline_tests.contract.making import (
     build,
     curve,
     floats,
+    param,
     write_run,
 )
 from migration_pipeline_tests.servers.pluto.state import now_ms
@@ -147,3 +149,18 @@ def test_a_series_longer_than_a_page_is_read_in_stretches(
         for run in load_all(make(folder), archive).runs
         if not run.good
     ] == []
+
+
+def test_a_run_that_another_process_has_begun_anew_is_read_there(
+    folder: Path, tmp_path: Path
+) -> None:
+    """What is known of a run is looked at again when it turns out to be discarded."""
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", tuple(curve("m", 3))),)))
+    target, other = make(folder), make(folder)
+    assert all(run.good for run in load_all(target, archive).runs)
+    key = write_run(archive, RunData("RUN-1", (*curve("m", 4), param("sys/name", "string", "new"))))
+    assert all(run.good for run in load_all(other, archive).runs)
+    assert target.facts(key, NO_MAPPING).name == "new"
+    other.discard(key, NO_MAPPING)
+    with pytest.raises(TargetRefusedError, match="is not at"):
+        target.facts(key, NO_MAPPING)

@@ -248,8 +248,9 @@ def live() -> PlutoConfig:
 @pytest.mark.skipif(
     not os.environ.get("MIGRATION_TEST_PLUTO_API_KEY"), reason="MIGRATION_TEST_PLUTO_API_KEY"
 )
-def test_a_real_pluto(live: PlutoConfig, tmp_path: Path) -> None:
+def test_a_real_pluto(live: PlutoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loads one small run into a project `migration-test/…`, reads it back, and discards it."""
+    monkeypatch.undo()  # what keeps tests on this machine
     archive = build(tmp_path, DataSet("one", (RunData("RUN-1", ROWS),)))
     target = PlutoTarget(live)
     mapping = plan_load(

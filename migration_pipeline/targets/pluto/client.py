@@ -57,6 +57,8 @@ from migration_pipeline.targets.target import Kin, LoadReport, Meter, TargetRun
 
 _LAST_MS = 253_402_300_799_000
 """The end of the year 9999: later dates have another form in JSON."""
+_STEPS = 10**12
+"""Beyond all steps of an archive."""
 _HEALED = 3
 """As often as Pluto's own loader heals a status (pluto/migrate/loader.py)."""
 
@@ -70,6 +72,8 @@ class PlutoTarget:
         self._config = config
         self._to = Connection(config)
         self._finder = Finder(self._to, config.project_name)
+        self._known: dict[tuple[ProjectMapping, RunKey], FoundRun] = {}
+        """Runs that count, as they were found last: a listing answers with whole configurations."""
         self.capabilities: Capabilities = CAPABILITIES.model_copy(update=config.differences)
 
     @property
@@ -88,7 +92,11 @@ class PlutoTarget:
         return {key: target_run(runs) for key, runs in found.items()}
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
-        return target_run(self._finder.one(key, mapping))
+        found = self._finder.one(key, mapping)
+        self._known.pop((mapping, key), None)
+        if found and not found[0].discarded:
+            self._known[mapping, key] = found[0]
+        return target_run(found)
 
     # --- loading --------------------------------------------------------------------------------
 
@@ -103,6 +111,7 @@ class PlutoTarget:
             report = sender.send()
         self._confirm(run, scan.facts)
         self._mark(run, {"state": COMPLETE, "verified": False})
+        self._known[mapping, scan.key] = run
         report.id, report.url = str(run.id), run.url
         return report
 
@@ -194,6 +203,7 @@ class PlutoTarget:
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         """Marks every run of this identity as discarded: an API key can delete none."""
+        self._known.pop((mapping, key), None)
         for run in self._finder.one(key, mapping):
             if not run.discarded:
                 self._discard(key, run)
@@ -217,14 +227,12 @@ class PlutoTarget:
         into: Path,
         attributes: Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        run = self._one(key, mapping)
-        details = self._details(run.id, run.project)
+        run, details = self._shown(key, mapping)
         reader = PlutoReader(self._to, run, details, key, self.capabilities, into, attributes)
         yield from reader.batches()
 
     def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
-        run = self._one(key, mapping)
-        details = self._details(run.id, run.project)
+        run, details = self._shown(key, mapping)
         kept = (found_run(details, run.project).marks.get("facts")) or {}
         fork_step = kept.get("fork_step")
         found = RunFacts(
@@ -265,10 +273,20 @@ class PlutoTarget:
         path = f"/api/runs/details/{run_id}"
         return self._to.get(path, "reading a run", projectName=project)
 
+    def _shown(self, key: RunKey, mapping: ProjectMapping) -> tuple[FoundRun, dict[str, Any]]:
+        """The run that counts, and what Pluto says of it now."""
+        while True:
+            run = self._one(key, mapping)
+            details = self._details(run.id, run.project)
+            if not found_run(details, run.project).discarded:
+                return run, details
+            self._known.pop((mapping, key))  # another process has begun it anew
+
     def _one(self, key: RunKey, mapping: ProjectMapping) -> FoundRun:
-        for run in self._finder.one(key, mapping):
-            if not run.discarded:
-                return run
+        if (mapping, key) not in self._known:
+            self.find(key, mapping)
+        if run := self._known.get((mapping, key)):
+            return run
         raise TargetRefusedError(
             f"run {key} is not at {self.address}", "Load it first, then verify it."
         )
@@ -290,7 +308,7 @@ def _can_go_on(run: FoundRun, wanted: dict[str, Any]) -> bool:
 def _fork(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, Any]:
     """A fork as Pluto has it, where the step is a whole one; the configuration is the run's own."""
     step, multiplier = scan.facts.fork_step, mapping.step_multiplier
-    if not kin.parent or step is None or not 0 <= step < 2**53:
+    if not kin.parent or step is None or not 0 <= step < _STEPS:
         return {}
     micros = float_to_micros(np.array([step]))
     whole, rounded = scale(micros, multiplier)

@@ -7,6 +7,7 @@ without an error. What may pass is tried again, as long as the server asks for w
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 import os
 import ssl
@@ -105,6 +106,8 @@ class Connection:
     def client(self) -> httpx.Client:
         """As `pluto.iface.ServerInterface` makes it. The key goes to Pluto only, see `_headers`."""
         settings = self.settings
+        # It tells of every request, with addresses of files that are secret for their time.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         return httpx.Client(
             verify=False if settings.insecure_disable_ssl else _certificates(),
             proxy=settings.http_proxy or settings.https_proxy or None,
@@ -273,7 +276,7 @@ class Connection:
             if _is_html(answer) and not stored:
                 raise self._not_pluto(answer)
             return
-        said = _said(answer)
+        said = self.scrub(_said(answer))
         reason = f"it answers {code}: {said}"
         if code in _PASSING and not (once and code != 429):
             raise _Again(reason, _retry_after(answer))

@@ -13,7 +13,7 @@ import posixpath
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from json import dumps
+from json import JSONEncoder, dumps
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from migration_pipeline.archive.schema import MICROS
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.points import Points, Sent, out_of_range, unshown
 from migration_pipeline.mapping.scan import RunScan
-from migration_pipeline.mapping.steps import Bools, fits, scale, step_micros
+from migration_pipeline.mapping.steps import Bools, step_micros
 from migration_pipeline.targets.pluto.capabilities import LARGEST_STEP, LINES_PER_REQUEST
 from migration_pipeline.targets.pluto.config import PlutoConfig
 from migration_pipeline.targets.pluto.connection import Connection
@@ -46,6 +47,7 @@ GROUPED = 500
 _EXACT_INTEGERS = 2**53
 _NAMES_AT_A_TIME = 500
 _LINE_BYTES = 4_000_000
+_ENCODER = JSONEncoder(ensure_ascii=False)
 _WORDS = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
@@ -146,7 +148,7 @@ class PlutoSender(RemoteSender):
                 "logName": name,
                 "data": value,
             }
-            lines.append(dumps(line, ensure_ascii=False).encode())
+            lines.append(_ENCODER.encode(line).encode())
             size += len(lines[-1])
             if len(lines) >= LINES_PER_REQUEST or size > _LINE_BYTES:
                 self._put_lines(name, text, lines)
@@ -163,10 +165,7 @@ class PlutoSender(RemoteSender):
         start, multiplier = self.scan.mapper.time_for_none, self.scan.mapping.step_multiplier
         first, last = self.can.earliest_time_ms or 0, self.can.latest_time_ms or 0
         for line in sidecar.read_lines(file):
-            micros = step_micros(line["step"] or "0")
-            if not fits(micros, multiplier):
-                continue
-            step = int(scale(np.array([micros]), multiplier)[0][0])
+            step = step_micros(line["step"] or "0") * multiplier // MICROS
             at = start if line["time"] is None else line["time"]
             value = line["value"] if text else histogram(line)
             if value is not None and 0 <= step <= LARGEST_STEP and first <= at <= last:
@@ -200,8 +199,8 @@ class PlutoSender(RemoteSender):
         name = posixpath.basename(file.name)
         row, mapping = file.row, self.scan.mapping
         step = 0
-        if row and row.step is not None and fits(row.step, mapping.step_multiplier):
-            step = int(scale(np.array([row.step]), mapping.step_multiplier)[0][0])
+        if row and row.step is not None:
+            step = row.step * mapping.step_multiplier // MICROS
         at = self.scan.mapper.time_for_none if row is None or row.time is None else row.time
         return {
             "fileName": name,
