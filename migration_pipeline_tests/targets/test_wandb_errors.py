@@ -200,6 +200,14 @@ def _answered(status: int) -> int:
     return wandb_backend.server().traffic.statuses[status]
 
 
+def test_addresses_of_files_that_ran_out_are_asked_for_again(
+    tmp_path: Path, archive: Archive, faults: Any
+) -> None:
+    target = wandb_backend.make(tmp_path)
+    faults.add(Fault("/storage/", method="GET", status=403, content=b"<Error/>", times=1))
+    assert all(run.good for run in load_all(target, archive).runs)
+
+
 def test_secrets_stay_secret(tmp_path: Path, archive: Archive, faults: Any) -> None:
     """A service that quotes the key in its answer does not get it into a message."""
     key = account_key(tmp_path)

@@ -111,11 +111,14 @@ class WandbTarget:
         tried = max((attempt_of(first.key, run.name) for run in there), default=0)
         if begun is not None:
             try:
-                return self._send(begun, first, scan, kin, meter)
+                # A fork shows its parent's files as its own.
+                held = Held() if begun.branch else Held(files=self._place.files(begun))
+                return self._send(begun, first, scan, kin, meter, held)
             except ContradictionError:
                 self._place.delete(begun)
         branch = self._branch(first, kin.parent) if self._forks else None
-        return self._send(self._create(first, tried + 1, branch), first, scan, kin, meter)
+        run = self._create(first, tried + 1, branch)
+        return self._send(run, first, scan, kin, meter, Held())
 
     def _begun(self, there: list[FoundRun], first: First, scan: RunScan) -> FoundRun | None:
         """The attempt to go on with."""
@@ -153,12 +156,14 @@ class WandbTarget:
         )
 
     def _send(
-        self, run: FoundRun, first: First, scan: RunScan, kin: Kin, meter: Meter | None
+        self,
+        run: FoundRun,
+        first: First,
+        scan: RunScan,
+        kin: Kin,
+        meter: Meter | None,
+        held: Held,
     ) -> LoadReport:
-        held = Held()
-        # A fork shows its parent's files as its own.
-        if run.branch is None:
-            held.files = self._place.files(run)
         with tempfile.TemporaryDirectory(prefix="migration-") as scratch:
             sender = Sender(self._place, run, scan, Path(scratch), meter, held)
             report = sender.send()

@@ -10,7 +10,7 @@ VIEWER = "query Viewer { viewer { id entity username teams { edges { node { name
 FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
 _RUN = """
 fragment RunParts on Run {
-  id name displayName state tags config group jobType notes summaryMetrics historyLineCount
+  id name displayName state tags config group jobType notes historyLineCount
 }
 """
 RUNS = (

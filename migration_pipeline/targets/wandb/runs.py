@@ -39,6 +39,7 @@ class FoundRun:
         id: W&B's own, by which it is changed; `name` is the one that we chose.
         config: name → value.
         lines: rows of its history.
+        listed: its files by name as the server lists them, once it was asked.
     """
 
     id: str
@@ -52,6 +53,7 @@ class FoundRun:
     config: dict[str, Any] = field(default_factory=dict)
     lines: int = 0
     url: str = ""
+    listed: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def mark(self) -> dict[str, Any]:

@@ -39,7 +39,6 @@ class Server:
         self.address = self.to.address
         self._entity = config.entity.strip()
         self._lock = threading.Lock()
-        self._listed: dict[str, dict[str, dict[str, Any]]] = {}
 
     @property
     def entity(self) -> str:
@@ -207,18 +206,22 @@ class Server:
                 cursor = page["pageInfo"]["endCursor"] or page["edges"][-1]["cursor"]
 
     def fetch(self, run: FoundRun, name: str, to: Path) -> bool:
-        listed = self._listed.get(run.id)
-        if listed is None or name not in listed:
-            listed = self._listed[run.id] = self._files(run)
-        if name not in listed:
+        if run.listed is None:
+            run.listed = self._files(run)
+        if name not in run.listed:
             return False
         with self.to.calls("fetching a file"):
-            url = self._absolute(listed[name]["directUrl"])
-            self.to.ask("GET", url, signed=True, to=to)
+            try:
+                self._download(run.listed[name], to)
+            except TargetRefusedError:  # addresses are good for some time only
+                run.listed = self._files(run)
+                self._download(run.listed[name], to)
         return True
 
+    def _download(self, file: dict[str, Any], to: Path) -> None:
+        self.to.ask("GET", self._absolute(file["directUrl"]), signed=True, to=to)
+
     def delete(self, run: FoundRun) -> None:
-        self._listed.pop(run.id, None)
         with self.to.calls("deleting a run"):
             self.to.graphql(documents.DELETE, id=run.id, deleteArtifacts=False)
 
