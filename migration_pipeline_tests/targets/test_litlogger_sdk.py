@@ -3,6 +3,7 @@ what was loaded, and send what we send."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -15,13 +16,20 @@ from typing import Any
 import pytest
 
 from migration_pipeline.targets.litlogger import sending
+from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.naming import experiment_name
 from migration_pipeline.targets.litlogger.sending import points_json
 from migration_pipeline.targets.remote.pieces import piece
+from migration_pipeline_tests.contract.making import PROJECT
 from migration_pipeline_tests.servers.litlogger import LitloggerService
 from migration_pipeline_tests.servers.litlogger.state import Teamspace
 from migration_pipeline_tests.servers.standin import account_key, serving
-from migration_pipeline_tests.targets.litlogger_backend import account, make, service
+from migration_pipeline_tests.targets.litlogger_backend import (
+    account,
+    configuration,
+    make,
+    service,
+)
 from migration_pipeline_tests.targets.loads import load
 from migration_pipeline_tests.targets.test_litlogger import (
     KEY,
@@ -109,6 +117,47 @@ def test_litlogger_reads_what_was_loaded(tmp_path: Path) -> None:
     said = in_the_sdk(tmp_path / "sdk", _RESUME, NAME=name, OWNER=owner)
     found = json.loads(said[said.index("SAID ") + 5 :].splitlines()[0])
     assert found == [[0.5, 0.25, 1e300], "0.1", "weights"]
+
+
+USED = {
+    "auth_service_get_user",
+    "lit_logger_service_create_logger_artifact",
+    "lit_logger_service_create_metrics_stream",
+    "lit_logger_service_delete_metrics_stream",
+    "lit_logger_service_get_logger_metrics_summary",
+    "lit_logger_service_get_metrics_stream",
+    "lit_logger_service_list_logger_artifacts",
+    "lit_logger_service_list_metrics_streams",
+    "lit_logger_service_update_metrics_stream",
+    "organizations_service_list_organizations",
+    "projects_service_create_project",
+    "projects_service_list_memberships",
+}
+
+
+def test_calls_are_those_of_the_installed_sdk(tmp_path: Path) -> None:
+    """Each call that a load, a listing and a removal make, by name and arguments."""
+    ((owner, _),) = account(tmp_path).organizations.items()
+    target = LitloggerTarget(configuration(tmp_path, owner=owner))
+    to, made = target._to, list[tuple[str, dict[str, Any]]]()
+    for kind in ("call", "once"):
+        asking = getattr(to, kind)
+
+        def watched(name: str, doing: str, /, _asking: Any = asking, **arguments: Any) -> Any:
+            made.append((name, arguments))
+            return _asking(name, doing, **arguments)
+
+        setattr(to, kind, watched)
+    assert load(target, one_run(tmp_path)) == []
+    assert list(target.runs(PROJECT, MAPPING)) == [KEY]
+    target.discard(KEY, MAPPING)
+    assert {name for name, _ in made} == USED
+    for name, arguments in made:
+        method = getattr(type(to._sdk), name)
+        inspect.signature(method).bind(None, **arguments)
+        # Those that are not required are taken as keywords, and looked at in the method itself.
+        asked = inspect.getsource(getattr(type(to._sdk), f"{name}_with_http_info"))
+        assert all(f"'{argument}'" in asked for argument in arguments), name
 
 
 def test_bodies_have_the_fields_of_the_sdks_models(tmp_path: Path) -> None:

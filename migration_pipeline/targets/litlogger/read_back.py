@@ -12,6 +12,8 @@ import numpy as np
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.targets.litlogger.capabilities import (
     CAPABILITIES,
+    EARLIEST_STEP,
+    LATEST_STEP,
     POINTS_BYTES,
     POINTS_PAGE,
 )
@@ -79,7 +81,8 @@ class Reader(RemoteReader):
         query = {"ids": self._experiment.id}
         if not whole:
             # Nobody says whether the ends are part of a range.
-            query |= {"minStep": str(low - 1), "maxStep": str(high + 1)}
+            around = max(low - 1, EARLIEST_STEP), min(high + 1, LATEST_STEP)
+            query |= {"minStep": str(around[0]), "maxStep": str(around[1])}
         most = POINTS_BYTES if low < high else 1 << 62
         said = self._to.points(self._experiment.teamspace.id, query, most)
         found = (said.get("namedMetrics") or {}).items()
