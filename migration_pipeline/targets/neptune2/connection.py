@@ -100,9 +100,15 @@ class Connection:
     @cached_property
     def project(self) -> dict[str, Any]:
         """What the server says of the project: `id`, `organizationName`, `name` and others.
+        Asked for once; raises as `check` does."""
+        return self.check()
+
+    def check(self) -> dict[str, Any]:
+        """Asks for the project.
 
         Raises:
             TargetRefusedError: it does not exist, or is not one of this protocol.
+            TargetUnavailableError
         """
         wanted = self.place.checked_project()
         try:
@@ -129,13 +135,6 @@ class Connection:
     @property
     def creation_headers(self) -> dict[str, str]:
         return {"X-Neptune-CliVersion": self.version}
-
-    def check(self) -> None:
-        """
-        Raises:
-            TargetRefusedError, TargetUnavailableError
-        """
-        self.json("backend", "getProject", {"projectIdentifier": self.place.checked_project()})
 
     def json(
         self,

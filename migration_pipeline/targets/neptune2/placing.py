@@ -82,6 +82,7 @@ class Placer:
         append: Callable[[Sequence[Log]], None],
     ) -> None:
         self._api, self._run, self._keys, self._append = api, run, keys, append
+        self._start = scan.facts.start or 0
         self._any_file = api.to.dialect.any_file
         self._rows = Counter((row.attribute, row.type) for row in scan.files if row.path)
         self._elements: dict[str, _Elements] = {}
@@ -125,11 +126,14 @@ class Placer:
     # --- series ---------------------------------------------------------------------------------
 
     def _element(self, file: Upload, row: FileRow, name: str) -> Place | None:
-        """None where a series would not take it: steps that do not grow, another kind of file."""
+        """None where a series would not take it: steps that do not grow, another kind of file.
+
+        What it has no step or time of lies behind the others, at the run's start; which it has
+        stands in `neptune/files.jsonl`.
+        """
         there = self._elements.setdefault(name, _Elements())
-        if row.step is None or row.time is None or file.size > ELEMENT_MAX_BYTES:
-            return None
-        if there.step is not None and row.step <= there.step:
+        step = max(there.next, 0) if row.step is None else row.step
+        if step < there.next or file.size > ELEMENT_MAX_BYTES:
             return None
         content = file.source.read_bytes()
         operation = _operation(content, _extension(file))
@@ -141,10 +145,11 @@ class Placer:
         value["description"] = None
         if operation == "logFiles":
             value["extension"] = _extension(file)
-        entry = {"value": value, "step": as_double(row.step), "timestampMilliseconds": row.time}
+        entry = {"value": value, "step": as_double(step)}
+        entry["timestampMilliseconds"] = self._start if row.time is None else row.time
         self._logs.append(Log(name, operation, [entry]))
         self._waiting += len(value["data"])
-        number = there.take(row.step, operation)
+        number = there.take(step, operation)
         if self._waiting > OPERATIONS_BYTES:
             self._flush()
         return Place(file.name, "element", name, str(number))
@@ -196,12 +201,13 @@ class Placer:
 class _Elements:
     """What is there of a series of files."""
 
-    step: int | None = None
+    next: int = -(2**62)
+    """The lowest step that it takes."""
     operation: str = ""
     count: int = 0
 
     def take(self, step: int, operation: str) -> int:
-        self.step, self.operation = step, operation
+        self.next, self.operation = step + 1, operation
         self.count += 1
         return self.count - 1
 

@@ -6,6 +6,7 @@ asked how far each series has come, and gets the rest.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.points import Rows
-from migration_pipeline.mapping.scan import RunScan, line_rows
+from migration_pipeline.mapping.scan import FileRow, RunScan, line_rows
 from migration_pipeline.mapping.steps import as_double, as_doubles
 from migration_pipeline.mapping.texts import TextRules, text_beside
 from migration_pipeline.targets.neptune2.api import Api
@@ -56,6 +57,8 @@ class Sender(RemoteSender):
     ) -> None:
         super().__init__(scan, scratch, meter)
         self._api, self._run = api, run
+        # Steps of a series of files must grow, and an archive has them in any order.
+        self.files.rows.sort(key=lambda row_of: _in_series(row_of[0]))
         self._placer = Placer(api, run, scan, self.keys, self.append)
         self._text: list[Log] = []
         self._text_bytes = 0
@@ -148,6 +151,12 @@ class Sender(RemoteSender):
             with listing.open("ab") as stream:
                 for place in places:
                     sidecar.write_line(stream, place.line())
+
+
+def _in_series(row: FileRow) -> tuple[str, float]:
+    if row.type != "file_series":
+        return "", 0
+    return row.attribute, math.inf if row.step is None else row.step
 
 
 def _assignment(one: Parameter) -> dict[str, Any]:
