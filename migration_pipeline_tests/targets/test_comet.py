@@ -320,7 +320,7 @@ def test_a_point_that_comet_shows_otherwise_is_found(
 ) -> None:
     *_, held = long
     value, step, time, epoch, context = held.metrics["long"][0]
-    held.metrics["long"][0] = (f"{float(value) + 1}", step, time, epoch, context)
+    held.metrics["long"][0] = (value + 1, step, time, epoch, context)
     assert verdict(long) == [("differing", "long")]
 
 

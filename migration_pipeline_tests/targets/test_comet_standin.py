@@ -137,10 +137,10 @@ def test_15_000_points_are_shown_and_the_ends_and_extremes_among_them(account: A
     add()
     total = KEPT + 1000
     account.experiments[RUN].metrics["m"] = [
-        (repr(float(i % 977)), i, i, None, None) for i in range(total)
+        (float(i % 977), i, i, None, None) for i in range(total)
     ]
-    account.experiments[RUN].metrics["m"][777] = ("5000.0", 777, 777, None, None)
-    account.experiments[RUN].metrics["m"][778] = ("-5000.0", 778, 778, None, None)
+    account.experiments[RUN].metrics["m"][777] = (5000.0, 777, 777, None, None)
+    account.experiments[RUN].metrics["m"][778] = (-5000.0, 778, 778, None, None)
     shown = get("experiment/metrics/get-metric", experimentKey=RUN, metricName="m").json()
     steps = {point["step"] for point in shown["metrics"]}
     assert len(steps) <= KEPT
@@ -150,7 +150,7 @@ def test_15_000_points_are_shown_and_the_ends_and_extremes_among_them(account: A
         {"targetedExperiments": [RUN], "metrics": ["m"], "fetchFull": False},
     ).json()["experiments"][RUN]["metrics"][0]
     assert len(chart["values"]) <= 500
-    assert len(sample([("1.0", 0, 0, None, None)] * KEPT, KEPT)) == KEPT
+    assert len(sample([(1.0, 0, 0, None, None)] * KEPT, KEPT)) == KEPT
 
 
 def test_rates_count_values_in_any_window(account: Account) -> None:

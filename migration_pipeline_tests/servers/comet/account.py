@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from migration_pipeline_tests.servers.comet.rates import Rates
@@ -22,8 +22,8 @@ KEY = re.compile(r"[0-9A-Za-z]{32,50}")
 PROJECT_NAME = 100
 """Characters at which a project's name is too long (C)."""
 
-Point = tuple[str, int | None, int, int | None, str | None]
-"""Value as text, step, time in ms, epoch, context."""
+Point = tuple[float, int | None, int, int | None, str | None]
+"""Value, step, time in ms, epoch, context."""
 
 
 class Refused(Exception):
@@ -192,12 +192,26 @@ class Account:
         """All or none of a batch."""
         points: dict[str, list[Point]] = {}
         for value in values:
-            name, point = parsed_point(value)
-            points.setdefault(name, []).append(point)
+            name, point = self._point(value)
+            if name in points:
+                points[name].append(point)
+            else:
+                points[name] = [point]
         names = set(points)
         self._check_names(names, len(names | experiment.metrics.keys()), "metrics")
         for name, some in points.items():
             experiment.metrics.setdefault(name, []).extend(some)
+
+    @staticmethod
+    def _point(value: dict[str, Any]) -> tuple[str, Point]:
+        get = value.get
+        name: Any = get("metricName")
+        number: Any = get("metricValue")
+        step, at = get("step"), get("timestamp")
+        plain = type(name) is str and name and type(step) is int and type(at) is int
+        if not plain or type(number) is not float or not isfinite(number):
+            check_point(name, number, step, at)
+        return name, (number, step, now() if at is None else at, get("epoch"), get("context"))
 
     def log_parameters(self, experiment: Experiment, values: list[dict[str, Any]]) -> None:
         given: dict[str, str] = {}
@@ -236,30 +250,26 @@ class Account:
         return asset
 
 
-def parsed_point(value: dict[str, Any]) -> tuple[str, Point]:
+def check_point(name: Any, number: Any, step: Any, time_ms: Any) -> None:
     """
     Raises:
         Refused: what Comet's documentation does not call a metric.
     """
-    name, number, step = value.get("metricName"), value.get("metricValue"), value.get("step")
-    time_ms = value.get("timestamp")
     if not isinstance(name, str) or not name:
         raise Refused(400, f"not a name of a metric: {name!r}")
-    if type(number) not in (float, int) or not math.isfinite(number):
+    if type(number) not in (float, int) or not isfinite(number):
         raise Refused(400, f"value of {name!r} is not a number: {number!r}")
-    if step is not None and (type(step) is not int or not -(2**63) <= step < 2**63):
+    if step is not None and type(step) is not int:
         raise Refused(400, f"step of {name!r} is not a whole number: {step!r}")
     if time_ms is not None and type(time_ms) is not int:
         raise Refused(400, f"time of {name!r} is not in whole milliseconds: {time_ms!r}")
-    when = now() if time_ms is None else time_ms
-    return name, (repr(number), step, when, value.get("epoch"), value.get("context"))
 
 
 def sample(points: list[Point], most: int) -> list[Point]:
     """At most so many points, evenly, with the first, the last, the smallest and the largest."""
     if len(points) <= most:
         return points
-    values = [float(point[0]) for point in points]
+    values = [point[0] for point in points]
     chosen = {0, len(points) - 1, values.index(min(values)), values.index(max(values))}
     spare = most - len(chosen)
     for i in range(spare):

@@ -98,7 +98,7 @@ def _points(name: str, points: list[Point]) -> list[dict[str, Any]]:
     return [
         {
             "metricName": name,
-            "metricValue": value,
+            "metricValue": repr(value),
             "step": step,
             "timestamp": time,
             "epoch": epoch,
@@ -124,13 +124,13 @@ def _metric_summary(account: Account, asked: Any) -> Any:
     one = account.to_read(asked.get("experimentKey"))
     values = []
     for name, points in one.metrics.items():
-        numbers = [float(point[0]) for point in points]
+        numbers = [point[0] for point in points]
         values.append(
             {
                 "name": name,
                 "valueMax": repr(max(numbers)),
                 "valueMin": repr(min(numbers)),
-                "valueCurrent": points[-1][0],
+                "valueCurrent": repr(points[-1][0]),
                 "timestampCurrent": points[-1][2],
                 "stepCurrent": points[-1][1],
                 "editable": False,
@@ -155,7 +155,7 @@ def _chart(account: Account, asked: Any) -> Any:
                 metrics.append(
                     {
                         "metricName": name,
-                        "values": [float(str(v)) for v in values],
+                        "values": values,
                         "steps": steps,
                         "timestamps": times,
                         "epochs": epochs,

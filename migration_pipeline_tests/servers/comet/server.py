@@ -282,7 +282,7 @@ class CometServer(StandIn[Account]):
         file, about = form.get("file"), form.get("metadata")
         if file is None or isinstance(file, str):
             raise Refused(400, "no file")
-        asset = account.add_asset(one, asked, await file.read(), about if about else "")
+        asset = account.add_asset(one, asked, await file.read(), str(about or ""))
         return JSONResponse({"assetId": asset.id, "msg": "saved"})
 
     async def _delete_asset(self, request: Request) -> Response:
