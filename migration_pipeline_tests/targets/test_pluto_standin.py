@@ -92,7 +92,11 @@ def test_a_step_has_one_point_the_one_with_the_highest_time(
     for at, value in ((10, 1.0), (30, 3.0), (20, 2.0), (30, 4.0)):
         assert send(client, point(1, value, at)).text.endswith("1 records")
     assert account.of("p", 1).points == {"m": {1: (30, 4.0)}}
-    assert account.of("p", 1).writes == 4
+    assert [line[1] for line in account.of("p", 1).lines] == [10, 30, 20, 30]
+    send(client, point(1, 9.0, 5))
+    asked = {"projectName": "p", "runId": 1, "logName": "m", "stepMin": 1, "stepMax": 1}
+    (row,) = client.get("/api/runs/metrics", params=asked).json()["metrics"]
+    assert row["value"] == 4.0
 
 
 def test_what_is_not_finite_is_held_and_shown_as_0_with_a_flag(client: httpx.Client) -> None:

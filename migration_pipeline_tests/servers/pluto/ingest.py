@@ -45,7 +45,7 @@ async def metrics(server: PlutoStandIn, account: PlutoAccount, request: Request)
             for name, value in data.items()
             if value is not None
         }
-        account.later(server.slow, lambda: rows.put(step, at, values))
+        account.later(server.slow, lambda: rows.lines.append((step, at, values)))
         return len(values)
 
     return _lines(await request.body(), take)

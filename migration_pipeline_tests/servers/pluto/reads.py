@@ -120,8 +120,11 @@ async def metrics(server: PlutoStandIn, account: PlutoAccount, request: Request)
     low = _number(request, "stepMin", 0, 0)
     high = _number(request, "stepMax", 2**64 - 1, 0)
     only, group = request.query_params.get("logName"), request.query_params.get("logGroup")
-    shown = []
-    for name, series in sorted(_asked(account, request).points.items()):
+    rows, shown = _asked(account, request), []
+    if only and low == high:
+        one = rows.point(only, low)
+        return JSONResponse({"metrics": [_point(only, low, one)] if one else []})
+    for name, series in sorted(rows.points.items()):
         if only not in (None, name) or group not in (None, _group(name)):
             continue
         points = sorted((step, p) for step, p in series.items() if low <= step <= high)

@@ -66,31 +66,35 @@ class Run:
 class Rows:
     """What was ingested for one run of one project; runs need not be there for that."""
 
-    writes: int = 0
-    """Points that came, repeated ones too."""
+    lines: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    """Step, time and values of every line of metrics: the raw table, which keeps all."""
     data: list[dict[str, Any]] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
 
     _points: dict[str, dict[int, Point]] = field(default_factory=dict)
-    _taken: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
-    """Lines that nobody has asked for yet: to take them is all that ingestion does."""
-
-    def put(self, step: int, at: int, values: dict[str, float]) -> None:
-        self._taken.append((step, at, values))
+    _merged: int = 0
+    """Lines that are in `_points`; they are merged when somebody asks, not when they come."""
 
     @property
     def points(self) -> dict[str, dict[int, Point]]:
         """Name → step → the point that counts."""
         points = self._points
-        for step, at, values in self._taken:
-            self.writes += len(values)
+        for step, at, values in self.lines[self._merged :]:
             for name, value in values.items():
                 series = points.setdefault(name, {})
                 if step not in series or at >= series[step][0]:
                     series[step] = (at, value)
-        self._taken = []
+        self._merged = len(self.lines)
         return points
+
+    def point(self, name: str, step: int) -> Point | None:
+        """One of them, found without merging the others."""
+        found = self._points.get(name, {}).get(step)
+        for of_step, at, values in self.lines[self._merged :]:
+            if of_step == step and name in values and (found is None or at >= found[0]):
+                found = (at, values[name])
+        return found
 
     def highest_step(self) -> int | None:
         return max((step for series in self.points.values() for step in series), default=None)
