@@ -25,7 +25,7 @@ from migration_pipeline.targets.litlogger import read_back, sending
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
 from migration_pipeline.targets.litlogger.naming import colors, experiment_name, teamspace_name
-from migration_pipeline.targets.litlogger.sending import points_json
+from migration_pipeline.targets.litlogger.sending import requests_of
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
 from migration_pipeline.targets.remote.pieces import Piece, piece
 from migration_pipeline_tests.contract.making import (
@@ -307,7 +307,7 @@ _DOUBLE = st.floats(allow_nan=False, allow_infinity=False).map(lambda value: val
 @given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), _MS, _DOUBLE), min_size=1, max_size=50))
 def test_numbers_arrive_to_the_last_bit(points: list[tuple[int, int, float]]) -> None:
     sent = piece('a/\u00e9"', *(list(column) for column in zip(*points, strict=True)))
-    ((metric,),) = json.loads(points_json([sent])).values()
+    ((metric,),) = json.loads(requests_of([sent], 1000)[0][0]).values()
     assert metric["name"] == 'a/é"'
     values = metric["values"]
     assert [(int(v["step"]), float(v["value"]).hex()) for v in values] == [
@@ -317,13 +317,37 @@ def test_numbers_arrive_to_the_last_bit(points: list[tuple[int, int, float]]) ->
     assert back.times.tolist() == [time for _, time, _ in points]
 
 
-def test_a_series_stands_once_in_a_request() -> None:
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (1000, [[("a", ["1", "2"]), ("b", ["1"])]]),
+        (2, [[("a", ["1"]), ("b", ["1"])], [("a", ["2"])]]),
+        (1, [[("a", ["1"])], [("b", ["1"])], [("a", ["2"])]]),
+    ],
+)
+def test_a_series_stands_once_in_a_request(most: int, expected: list[Any]) -> None:
     a, b = piece("a", [1], [2], [3.0]), piece("b", [1], [2], [3.0])
-    said = json.loads(points_json([a, b, Piece("a", a.steps + 1, a.times, a.values)]))
-    assert [(m["name"], [v["step"] for v in m["values"]]) for m in said["metrics"]] == [
-        ("a", ["1", "2"]),
-        ("b", ["1"]),
+    made = requests_of([a, b, Piece("a", a.steps + 1, a.times, a.values)], most)
+    said = [json.loads(body)["metrics"] for body, _ in made]
+    assert [
+        [(m["name"], [v["step"] for v in m["values"]]) for m in one] for one in said
+    ] == expected
+    assert [counts for _, counts in made] == [{n: len(of) for n, of in one} for one in expected]
+
+
+@given(st.lists(st.integers(0, 12), max_size=6), st.integers(1, 10))
+def test_requests_are_full_and_hold_each_point_once(lengths: list[int], most: int) -> None:
+    steps = iter(range(100))
+    pieces = [
+        piece(f"s{number % 3}", [next(steps) for _ in range(length)], [0] * length, [0.5] * length)
+        for number, length in enumerate(lengths)
     ]
+    found = [[m for m in json.loads(body)["metrics"]] for body, _ in requests_of(pieces, most)]
+    sizes = [sum(len(m["values"]) for m in one) for one in found]
+    assert all(size == most for size in sizes[:-1])
+    assert sum(sizes) == sum(lengths)
+    sent = {(m["name"], int(v["step"])) for one in found for m in one for v in m["values"]}
+    assert sent == {(one.key, step) for one in pieces for step in one.steps.tolist()}
 
 
 @pytest.mark.parametrize(

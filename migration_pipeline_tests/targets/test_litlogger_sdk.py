@@ -18,7 +18,7 @@ import pytest
 from migration_pipeline.targets.litlogger import sending
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.naming import experiment_name
-from migration_pipeline.targets.litlogger.sending import points_json
+from migration_pipeline.targets.litlogger.sending import requests_of
 from migration_pipeline.targets.remote.pieces import piece
 from migration_pipeline_tests.contract.making import PROJECT
 from migration_pipeline_tests.servers.litlogger import LitloggerService
@@ -162,7 +162,7 @@ def test_calls_are_those_of_the_installed_sdk(tmp_path: Path) -> None:
 
 def test_bodies_have_the_fields_of_the_sdks_models(tmp_path: Path) -> None:
     models = make(tmp_path)._to.models
-    body = json.loads(points_json([piece("a", [1], [2], [3.0])]))
+    body = json.loads(requests_of([piece("a", [1], [2], [3.0])], 1000)[0][0])
 
     def fields(model: str) -> set[str]:
         return set(getattr(models, model).attribute_map.values())

@@ -41,7 +41,7 @@ from migration_pipeline_tests.contract.making import (
 )
 from migration_pipeline_tests.machine import obeying_permissions
 from migration_pipeline_tests.servers.standin import account_key
-from migration_pipeline_tests.servers.wandb.state import Run
+from migration_pipeline_tests.servers.wandb.runs import Run
 from migration_pipeline_tests.targets import wandb_backend
 
 KEY = RunKey(PROJECT, "RUN-1")

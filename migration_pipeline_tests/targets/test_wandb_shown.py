@@ -37,7 +37,7 @@ from migration_pipeline_tests.contract.making import (
 )
 from migration_pipeline_tests.servers.standin import Recorded, account_key
 from migration_pipeline_tests.servers.wandb import lines_of
-from migration_pipeline_tests.servers.wandb.state import Run
+from migration_pipeline_tests.servers.wandb.runs import Run
 from migration_pipeline_tests.targets import wandb_backend
 
 KEY = RunKey(PROJECT, "RUN-1")
