@@ -140,8 +140,9 @@ def main() -> None:
     print(
         f"medians of {rounds}: _log_metrics_batch {theirs:.2f} s ({points / theirs:,.0f} points/s),"
         f" ours {own:.2f} s ({points / own:,.0f} points/s): {theirs / own:.1f} times; read back and"
-        f" compared in {back:.2f} s; processor {used[0] / rounds:.2f} s and {used[1] / rounds:.2f} s,"
-        f" {used[0] / used[1]:.1f} times; load average {os.getloadavg()[0]:.1f}"
+        f" compared in {back:.2f} s; of the processor {used[0] / rounds:.2f} s and"
+        f" {used[1] / rounds:.2f} s, {used[0] / used[1]:.1f} times; load average"
+        f" {os.getloadavg()[0]:.1f}"
     )
 
 
