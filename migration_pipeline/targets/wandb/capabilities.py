@@ -49,7 +49,7 @@ CAPABILITIES = Capabilities(
     tag_max_length=64,
     file_characters=r"\w .=,()@+\-",
     file_path_max_length=250,
-    points_per_request=500_000,
+    points_per_request=200_000,
     parameters_per_request=10_000,
     # rates of the service are not published; a dedicated cloud takes 2 requests a second and run
     parallel_runs=4,

@@ -130,7 +130,7 @@ class WandbTarget:
     def _branch(self, first: First, parent: str) -> Branch | None:
         """Where the parent's rows end that a fork shares; None: that cannot be said in rows."""
         step = first.mark.get("fork_step")
-        found = [run for run in self._place.runs(first.project) if run.name == parent]
+        found = [run for run in self._place.find(first.project, parent) if run.name == parent]
         if step is None or not found or not found[0].mark.get("steps_grow"):
             return None
         shared = rows_up_to(self._place, found[0], step)
@@ -182,7 +182,7 @@ class WandbTarget:
 
     def _adopt(self, parent: FoundRun, child: str) -> None:
         """Tells a run that was forked from one which was not there then."""
-        for run in self._place.runs(parent.project):
+        for run in self._place.find(parent.project, child):
             if run.name == child:
                 self._remark(run, parent_run=parent.name)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from migration_pipeline.archive.schema import MICROS, float_to_micros
 from migration_pipeline.mapping.steps import Int64s, as_doubles
@@ -41,14 +42,14 @@ def lines_of(pieces: Sequence[Piece], first: int) -> list[str]:
     new = (steps[1:] != steps[:-1]) | (times[1:] != times[:-1]) | (turn[1:] != turn[:-1])
     starts = np.concatenate(([0], np.flatnonzero(new) + 1))
     starts, stops = _not_too_long(starts, len(steps))
-    heads = zip(_step_texts(steps[starts]), (times[starts] / 1000).tolist(), strict=True)
+    heads = zip(_step_texts(steps[starts]), _texts(times[starts] / 1000), strict=True)
     names = [f"{dumps(key, ensure_ascii=False)}:" for key in keys]
     texts = [
         names[key] + value
         for key, value in zip(series.tolist(), _value_texts(values[order]), strict=True)
     ]
     return [
-        f'{{"_step":{first + row},"_timestamp":{time!r},"{STEP}":{step},'
+        f'{{"_step":{first + row},"_timestamp":{time},"{STEP}":{step},'
         f"{','.join(texts[start:stop])}}}"
         for row, ((step, time), start, stop) in enumerate(
             zip(heads, starts.tolist(), stops.tolist(), strict=True)
@@ -86,14 +87,20 @@ def _not_too_long(starts: Int64s, total: int) -> tuple[Int64s, Int64s]:
 def _step_texts(micros: Int64s) -> list[str]:
     if not (micros % MICROS).any():
         return list(map(str, (micros // MICROS).tolist()))
-    return list(map(repr, as_doubles(micros).tolist()))
+    return _texts(as_doubles(micros))
 
 
 def _value_texts(values: npt.NDArray[np.float64]) -> list[str]:
-    texts = list(map(repr, values.tolist()))
+    texts = _texts(values)
     for place in np.flatnonzero(~np.isfinite(values)).tolist():
-        texts[place] = _ODD[texts[place]]
+        texts[place] = _ODD[repr(float(values[place]))]
     return texts
+
+
+def _texts(numbers: npt.NDArray[np.float64]) -> list[str]:
+    """Each as the shortest JSON that gives it back; several times as fast as `repr`."""
+    whole = orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)
+    return whole[1:-1].decode().split(",")
 
 
 def same(line: str, shown: Row) -> bool:

@@ -204,8 +204,8 @@ class First:
         """Whether a run that was begun was begun with this."""
         found = ("parent_run", "verified", "first_row", "steps_grow", "beside")
         mark = {name: value for name, value in run.mark.items() if name not in found}
-        begun = (mark, run.tags, run.notes, run.group)
-        return begun == (self.mark, self.tags, self.notes, self.group)
+        begun = (mark, {*run.tags}, run.notes, run.group)
+        return begun == (self.mark, {*self.tags}, self.notes, self.group)
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class Place(Protocol):
         ...
 
     def find(self, project: str, key: str) -> list[FoundRun]:
-        """The attempts of one run."""
+        """The attempts of one run, by the id of the first; that of a later one finds that one."""
         ...
 
     def create(self, first: First, attempt: int, config: str) -> FoundRun:

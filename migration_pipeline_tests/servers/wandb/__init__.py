@@ -31,8 +31,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from migration_pipeline_tests.servers.standin import StandIn
+from migration_pipeline_tests.servers.wandb.runs import RefusedError, Run
 from migration_pipeline_tests.servers.wandb.schema import answer
-from migration_pipeline_tests.servers.wandb.state import Account, Project, RefusedError, Run
+from migration_pipeline_tests.servers.wandb.state import Account, Project
 
 
 class Wandb(StandIn[Account]):
