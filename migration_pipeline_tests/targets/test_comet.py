@@ -110,7 +110,7 @@ def test_what_comet_shows_by_its_own_api(archive: Archive, tmp_path: Path) -> No
         assets = {a["fileName"]: (a["type"], a["step"]) for a in found.get_asset_list()}
         assert assets == {
             "files/f/weights.bin": ("asset", None),
-            "files/f/images/step_3.png": ("asset", 3),
+            "files/f/images/step_3.png": ("asset", 30),
             "series/log.jsonl": ("asset", None),
             "neptune/files.jsonl": ("asset", None),
             "neptune/migration.json": ("asset", None),

@@ -12,10 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from migration_pipeline.archive.schema import MICROS
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.steps import scale, step_micros
+from migration_pipeline.mapping.steps import step_micros
 
 TYPE = "histogram3d"
 """comet_ml/constants.py ASSET_TYPE_HISTOGRAM_3D"""
@@ -46,8 +45,12 @@ def shown(file: Path, rows: int, multiplier: int, empty: Any) -> Iterator[tuple[
             empty.counts[empty.get_bin_index(middle)] += count
         drawn = empty.to_json()
         drawn["index_values"] = [[int(i), int(n)] for i, n in drawn["index_values"]]
-        steps, _ = scale(np.array([step_micros(line["step"])], dtype=np.int64), multiplier)
-        yield int(steps[0]), drawn
+        yield scaled(step_micros(line["step"]), multiplier), drawn
+
+
+def scaled(micros: int, multiplier: int) -> int:
+    """A step as those of metrics are, rounded down where they are coarser."""
+    return micros * multiplier // MICROS
 
 
 def _counts(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.steps import Bools
 from migration_pipeline.targets.comet import histograms
 from migration_pipeline.targets.comet.connection import Connection, imported
+from migration_pipeline.targets.comet.histograms import scaled
 from migration_pipeline.targets.comet.naming import whole_series
 from migration_pipeline.targets.comet.records import Records
 from migration_pipeline.targets.remote.pieces import Piece
@@ -118,10 +120,10 @@ class Sender(RemoteSender):
 
     def put_files(self, files: Sequence[Upload]) -> None:
         for file in files:
-            row = file.row
-            whole = row is not None and row.step is not None and row.step % 1_000_000 == 0
-            about = {"step": row.step // 1_000_000} if whole and row and row.step else {}
-            self._to.upload(self._id, file.source, file.name, {"type": "asset", **about})
+            about: dict[str, Any] = {"type": "asset"}
+            if file.row is not None and file.row.step is not None:
+                about["step"] = scaled(file.row.step, self.scan.mapping.step_multiplier)
+            self._to.upload(self._id, file.source, file.name, about)
 
     # --- series of which Comet keeps a sample ---------------------------------------------------
 
