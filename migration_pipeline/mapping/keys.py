@@ -50,6 +50,7 @@ def _names(attributes: list[Attribute], can: Capabilities) -> dict[Attribute, st
         folded=can.key_folded,
         first=can.key_first_character,
         reserved=can.key_reserved,
+        apart=can.keys_apart,
     )
     wanted: dict[str, Attribute] = {}
     for path, kind in attributes:

@@ -32,6 +32,7 @@ class NameRules:
             some databases and file systems have it.
         first: allowed for the first character; empty: as the others.
         reserved: names that none may have.
+        apart: none is the directory of another, as with `tree`, which says more.
     """
 
     characters: str
@@ -42,6 +43,7 @@ class NameRules:
     first: str = ""
     segment_bytes: int = 200
     reserved: tuple[str, ...] = ()
+    apart: bool = False
 
 
 def assign_names(wanted: Mapping[str, str], rules: NameRules) -> dict[str, str]:
@@ -60,7 +62,7 @@ def assign_names(wanted: Mapping[str, str], rules: NameRules) -> dict[str, str]:
         keeper = min(keys, key=lambda k: (cleaned[k] != wanted[k], k != wanted[k], k))
         if cleaned[keeper] and len(cleaned[keeper]) <= rules.max_length:
             names[keeper] = cleaned[keeper]
-    directories = _directories(cleaned.values(), fold) if rules.tree else set()
+    directories = _directories(cleaned.values(), fold) if rules.tree or rules.apart else set()
     reserved = {fold(name) for name in rules.reserved}
     for key in [k for k, name in names.items() if fold(name) in directories | reserved]:
         del names[key]

@@ -54,6 +54,8 @@ class Capabilities(BaseModel):
     """Beginnings of names that are the target's own or ours there → what stands for them."""
     keys_together: bool = False
     """Parameters, series and files are one kind of thing: no two have the same name."""
+    keys_apart: bool = False
+    """What is a name is not the beginning of others: with `a/b` there is no `a`."""
     integer_steps: bool
     """Float series take whole steps only."""
     double_steps: bool = False

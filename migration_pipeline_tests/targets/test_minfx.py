@@ -209,6 +209,30 @@ def test_the_sdk_reads_what_was_loaded(
         assert archive.read("train.py") == b"print()"
 
 
+def test_no_name_is_a_folder_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK does not open a run that has `a` and `a/b`."""
+    from minfx import neptune_v2
+
+    rows = (param("a", "int", 1), *curve("a/b", 2), Row("a/b/c", "file", b"c", extension=".txt"))
+    load(tmp_path, build(tmp_path, of("folders", *rows, param("sys", "int", 2))))
+    [run] = project(tmp_path).runs.values()
+    names = sorted(p for p in run.attributes if p[0] in "a" or p.startswith("sys-"))
+    assert [re.sub("-[0-9a-f]{8}$", "-…", name) for name in names] == [
+        "a-…",
+        "a/b-…",
+        "a/b/c",
+        "sys-…",
+    ]
+    monkeypatch.chdir(tmp_path)
+    with neptune_v2.init_run(
+        project=run.project.identifier,
+        api_token=server().token,
+        with_id=run.sys_id,
+        mode="read-only",
+    ) as read:
+        assert read[names[0]].fetch() == 1
+
+
 @pytest.mark.parametrize("path", ["model/weights", "charts", "tables", "code", "data"])
 def test_what_changes_at_the_server_is_found(loaded: Run, tmp_path: Path, path: str) -> None:
     """Of sets and artifacts as well, of which the archive's own file lies beside."""
@@ -448,8 +472,8 @@ def test_whole_numbers_have_32_bits_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not os.environ.get("MIGRATION_LIVE_MINFX"),
-    reason="MIGRATION_LIVE_MINFX is not set: with it and MINFX_API_TOKEN, MINFX_PROJECT a run is "
+    not os.environ.get("MINFX_LIVE_TEST"),
+    reason="MINFX_LIVE_TEST is not set: with it and MINFX_API_TOKEN, MINFX_PROJECT a run is "
     "loaded into the real service, read back and deleted",
 )
 def test_the_real_service(tmp_path: Path) -> None:

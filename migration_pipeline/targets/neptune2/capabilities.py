@@ -25,6 +25,9 @@ CAPABILITIES = Capabilities(
     key_moved=MOVED,
     # a parameter, a series and a file are all attributes
     keys_together=True,
+    # metadata_containers/metadata_container.py: a run with `a` and `a/b` cannot be opened
+    keys_apart=True,
+    key_reserved=("sys", "import"),
     # LogFloatEntry: step is a double
     integer_steps=False,
     double_steps=True,

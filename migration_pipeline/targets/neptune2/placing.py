@@ -10,6 +10,7 @@ each file that is not beside where it is.
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import posixpath
@@ -265,9 +266,9 @@ def _parts(members: Sequence[zipfile.ZipInfo]) -> Iterator[list[zipfile.ZipInfo]
 def _tar(files: Sequence[tuple[str, bytes]]) -> bytes:
     """As the client packs files of a set; without owner and time."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in files:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), 1, mtime=0)
