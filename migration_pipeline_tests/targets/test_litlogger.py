@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migration_pipeline.archive.archive import RunKey
@@ -280,6 +280,7 @@ def test_long_tags_are_cut_and_said_to_be(tmp_path: Path) -> None:
 _PART = st.text(alphabet="ab_-./ é", min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(_PART, _PART, st.sampled_from(["", "p", "p_w"])), unique=True, max_size=30)
 )
@@ -290,6 +291,7 @@ def test_projects_never_share_a_teamspace(projects: list[tuple[str, str, str]]) 
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) for name in names)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=200))
 def test_runs_never_share_an_experiment(one: str, other: str) -> None:
     names = [experiment_name(RunKey(PROJECT, run), MAPPING) for run in (one, other)]
@@ -304,6 +306,7 @@ _DOUBLE = st.floats(allow_nan=False, allow_infinity=False).map(lambda value: val
 """-0.0 is kept beside, as the capabilities say."""
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), _MS, _DOUBLE), min_size=1, max_size=50))
 def test_numbers_arrive_to_the_last_bit(points: list[tuple[int, int, float]]) -> None:
     sent = piece('a/\u00e9"', *(list(column) for column in zip(*points, strict=True)))
@@ -335,6 +338,7 @@ def test_a_series_stands_once_in_a_request(most: int, expected: list[Any]) -> No
     assert [counts for _, counts in made] == [{n: len(of) for n, of in one} for one in expected]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 12), max_size=6), st.integers(1, 10))
 def test_requests_are_full_and_hold_each_point_once(lengths: list[int], most: int) -> None:
     steps = iter(range(100))
@@ -342,7 +346,7 @@ def test_requests_are_full_and_hold_each_point_once(lengths: list[int], most: in
         piece(f"s{number % 3}", [next(steps) for _ in range(length)], [0] * length, [0.5] * length)
         for number, length in enumerate(lengths)
     ]
-    found = [[m for m in json.loads(body)["metrics"]] for body, _ in requests_of(pieces, most)]
+    found = [json.loads(body)["metrics"] for body, _ in requests_of(pieces, most)]
     sizes = [sum(len(m["values"]) for m in one) for one in found]
     assert all(size == most for size in sizes[:-1])
     assert sum(sizes) == sum(lengths)

@@ -42,8 +42,10 @@ class Sender(RemoteSender):
     """See `RemoteSender`; `parameters` is filled.
 
     Args:
-        pool: of one thread; while a request with points is on its way, the next one is made.
+        pool: of one thread; while points are on their way, the next ones are made ready.
     """
+
+    points_at_a_time = 10_000
 
     def __init__(
         self,
@@ -65,18 +67,19 @@ class Sender(RemoteSender):
     # --- points ---------------------------------------------------------------------------------
 
     def put_points(self, pieces: Sequence[Piece]) -> None:
-        new: dict[str, int] = {}
-        for piece in pieces:
-            new[piece.key] = new.get(piece.key, 0) + len(piece)
-        body = points_json(pieces)
+        bodies = requests_of(pieces, self.can.points_per_request)
         self._wait()
-        self._on_its_way = self._pool.submit(self._append, body, new)
+        self._on_its_way = self._pool.submit(self._append_all, bodies)
 
     def _wait(self) -> None:
         """For the points that are on their way; raises what became of them."""
         sent, self._on_its_way = self._on_its_way, None
         if sent:
             sent.result()
+
+    def _append_all(self, bodies: Sequence[tuple[bytes, Mapping[str, int]]]) -> None:
+        for body, new in bodies:
+            self._append(body, new)
 
     def _append(self, body: bytes, new: Mapping[str, int]) -> None:
         for turn in range(_UNCLEAR):
@@ -163,21 +166,44 @@ class Sender(RemoteSender):
         return self._to.put(str(url["url"]), dict(url.get("headers") or {}), content, size)
 
 
-def points_json(pieces: Sequence[Piece]) -> bytes:
-    """A request with points, each series once: doubles to the last bit, steps as text, times in
-    ms."""
-    found: dict[str, list[bytes]] = {}
+def requests_of(pieces: Sequence[Piece], most: int) -> list[tuple[bytes, dict[str, int]]]:
+    """Requests of at most so many points, each series once in each, and how many points of which
+    are in it: doubles to the last bit, steps as text, times in ms."""
+    found: list[tuple[bytes, dict[str, int]]] = []
+    values: dict[str, list[bytes]] = {}
+    counts: dict[str, int] = {}
+    room = most
     for piece in pieces:
-        found.setdefault(piece.key, []).append(_values_json(piece))
+        text, ends = _values_json(piece)
+        first = 0
+        while first < len(piece):
+            last = min(first + room, len(piece))
+            # Without the comma after the last one.
+            values.setdefault(piece.key, []).append(text[ends[first] : ends[last] - 1])
+            counts[piece.key] = counts.get(piece.key, 0) + last - first
+            room -= last - first
+            first = last
+            if not room:
+                found.append((_body(values), counts))
+                values, counts, room = {}, {}, most
+    if counts:
+        found.append((_body(values), counts))
+    return found
+
+
+def _body(values: Mapping[str, list[bytes]]) -> bytes:
     metrics = (
-        b'{"name":%b,"values":[%b]}' % (json.dumps(name).encode(), b",".join(values))
-        for name, values in found.items()
+        b'{"name":%b,"values":[%b]}' % (json.dumps(name).encode(), b",".join(of))
+        for name, of in values.items()
     )
     return b'{"metrics":[%b]}' % b",".join(metrics)
 
 
-def _values_json(piece: Piece) -> bytes:
-    """Arrow writes columns as text three times as fast as Python does."""
+def _values_json(piece: Piece) -> tuple[bytes, list[int]]:
+    """Its points as JSON objects with a comma after each, and where each begins, and the end.
+
+    Arrow writes columns as text three times as fast as Python does.
+    """
     times = pa.array(piece.times, pa.timestamp("ms")).cast(pa.string())
     text = pc.binary_join_element_wise(
         '{"value":',
@@ -189,6 +215,5 @@ def _values_json(piece: Piece) -> bytes:
         'Z"},',
         "",
     )
-    # One after the other in memory, that is the text of the list, but for its last comma.
-    first, last = np.frombuffer(text.buffers()[1], np.int32)[[text.offset, text.offset + len(text)]]
-    return bytes(text.buffers()[2].slice(first, last - first - 1))
+    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
+    return text.buffers()[2].to_pybytes(), offsets.tolist()
