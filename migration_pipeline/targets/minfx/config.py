@@ -21,8 +21,6 @@ MINFX = Dialect(
     organization=True,
     # internal/backends/operation_api_name_visitor.py logFiles
     any_file=True,
-    # internal/backends/operation_api_object_converter.py encode_float_for_json
-    not_in_json=True,
     # internal/backends/hosted_client.py get_backend_min_client_version
     minimum="/min_client_version",
     # internal/backends/hosted_neptune_backend.py _get_minfx_frontend_url

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from migration_pipeline.targets.neptune2.capabilities import (
     RUNS_PAGE,
     WINDOW,
 )
-from migration_pipeline.targets.neptune2.connection import Connection, NotThereError
+from migration_pipeline.targets.neptune2.connection import Connection
 from migration_pipeline.targets.neptune2.marks import LISTED, Found, Operation
-from migration_pipeline.targets.neptune2.numbers import decoded
+from migration_pipeline.targets.neptune2.refusals import NotThereError
+from migration_pipeline.targets.neptune2.values import attributes_of, values_of
 
 _CHUNK = 1 << 20
 _ZIP_SECONDS = 600.0
@@ -35,10 +35,6 @@ _ELEMENTS = {
     "fileSeries": ("getFileSeriesValues", "fileUrl"),
     "htmlSeries": ("getHtmlSeriesValues", "htmlUrl"),
 }
-
-
-class Moment(int):
-    """A time, ms since 1970: told apart from a whole number."""
 
 
 class Api:
@@ -119,7 +115,7 @@ class Api:
                 body,
             )
             for entry in answer["entries"]:
-                yield Found(entry["experimentId"], _values(entry["attributes"]))
+                yield Found(entry["experimentId"], values_of(entry["attributes"]))
             offset += len(answer["entries"])
             if not answer["entries"] or offset >= answer["matchingItemCount"]:
                 return
@@ -131,11 +127,11 @@ class Api:
             NotThereError
         """
         answer = self.to.json("leaderboard", "getExperimentAttributes", {"experimentId": run})
-        return {one["name"]: one for one in _listed(answer["attributes"])}
+        return {one["name"]: one for one in attributes_of(answer["attributes"])}
 
     def found(self, run: str) -> Found:
         """A run with all of its values."""
-        return Found(run, _values(self.attributes(run).values()))
+        return Found(run, values_of(self.attributes(run).values()))
 
     def of_sys_id(self, sys_id: str) -> str:
         """The id by which requests name a run.
@@ -386,41 +382,3 @@ def refused(to: Connection, errors: Sequence[dict[str, Any]]) -> TargetRefusedEr
 
 def _after(sys_id: str) -> str:
     return f'`sys/id`:string > "{sys_id}"' if sys_id else ""
-
-
-def _listed(attributes: Any) -> Collection[dict[str, Any]]:
-    """A newer server keys them by an id of theirs (searching_entries.py to_leaderboard_entry)."""
-    return attributes.values() if isinstance(attributes, dict) else attributes
-
-
-def _values(attributes: Any) -> dict[str, Any]:
-    """Path → value of those that have a single one."""
-    found = {}
-    for one in _listed(attributes):
-        value = value_of(one)
-        if value is not None:
-            found[one["name"]] = value
-    return found
-
-
-def value_of(attribute: dict[str, Any]) -> Any:
-    """The value of an attribute as the server tells it; None where it has no single one."""
-    kind = attribute["type"]
-    properties = attribute.get(f"{kind}Properties") or {}
-    if kind == "stringSet":
-        return list(properties.get("values") or ())
-    value = properties.get("value")
-    if value is None or kind not in ("float", "int", "bool", "string", "datetime"):
-        return None
-    if kind == "float":
-        return decoded(value)
-    if kind == "datetime":
-        return Moment(_milliseconds(value))
-    return value
-
-
-def _milliseconds(text: str) -> int:
-    """`2023-11-14T22:13:20.123Z`, exactly; Python's own floats are not."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    whole = moment.replace(microsecond=0)
-    return int(whole.timestamp()) * 1000 + moment.microsecond // 1000

@@ -8,12 +8,9 @@ it. Requests of the client's parts and ours pass the same adapter, which bounds 
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,25 +24,15 @@ from requests.adapters import HTTPAdapter
 
 from migration_pipeline.errors import ConfigError, TargetRefusedError, TargetUnavailableError
 from migration_pipeline.targets.neptune2.dialect import Place
+from migration_pipeline.targets.neptune2.refusals import NotThereError, Refusals, object_of
+from migration_pipeline.targets.neptune2.sdk import PASSING, ClientParts
 
 Document = Literal["backend", "leaderboard", "artifacts"]
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and between two pieces of an answer."""
 CONNECTIONS = 16
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _UNTOUCHED = frozenset({429})
 """Answers that say that nothing was done."""
-_LIMITS = {
-    "WORKSPACE_IN_READ_ONLY_MODE": "the workspace is in read-only mode",
-    "PROJECT_LIMITS_EXCEEDED": "a limit of the project is reached",
-    "ATTRIBUTES_PER_EXPERIMENT_LIMIT_EXCEEDED": "the run would have more attributes than allowed",
-    "WRITE_ACCESS_DENIED_TO_ARCHIVED_PROJECT": "the project is archived, so it is read-only",
-}
-"""errorType → in plain words (the client's swagger_client_wrapper.py has them)."""
-
-
-class NotThereError(TargetRefusedError):
-    """The server does not know what it was asked for."""
 
 
 class _Again(Exception):
@@ -88,6 +75,7 @@ class Connection:
         self, place: Place, retry_seconds: float, timeout: tuple[float, float] = TIMEOUT
     ) -> None:
         self.place, self.dialect = place, place.dialect
+        self._refusals = Refusals(place)
         self._retry_seconds, self._timeout = retry_seconds, timeout
         self._opening = threading.Lock()
         self._document_lock = threading.Lock()
@@ -162,7 +150,7 @@ class Connection:
             try:
                 return answer.json()
             except ValueError as error:
-                raise self._stranger(operation, answer) from error
+                raise self._refusals.stranger(operation, answer) from error
 
     def send(
         self,
@@ -259,12 +247,12 @@ class Connection:
             if answer.status_code != 401 or renewed:
                 break
             self._renew(opened, prepared.headers.get("Authorization"))
-        if answer.status_code in _PASSING:
+        if answer.status_code in PASSING:
             wait = _seconds(answer.headers.get("retry-after"))
             reason = f"it answered {answer.status_code}"
             raise _Again(reason, wait, answer.status_code in _UNTOUCHED)
         if answer.status_code >= 400:
-            raise self._refusal(operation, answer)
+            raise self._refusals.of(operation, answer)
         return answer
 
     def _prepared(self, opened: _Opened, request: requests.Request) -> requests.PreparedRequest:
@@ -282,56 +270,11 @@ class Connection:
             if f"Bearer {auth.session.token['access_token']}" == refused:
                 auth.session = self._handshake(auth.session_factory)
 
-    def _refusal(self, operation: str, answer: requests.Response) -> TargetRefusedError:
-        said = _object(answer)
-        if not said and answer.status_code not in (401, 403, 404):
-            return self._stranger(operation, answer)
-        kind = str(said.get("errorType") or "")
-        words = str(said.get("title") or said.get("message") or answer.reason or "")[:300]
-        where = f"{self.dialect.product} at {self.address}"
-        if answer.status_code == 401:
-            return self._token_refused()
-        if answer.status_code == 403:
-            return TargetRefusedError(
-                f"{where} does not permit {operation}: {words}",
-                f"Give the user of {self.dialect.token_variable} the right to write to the "
-                f"project, or set {self.dialect.project_variable} to one that it may write to.",
-            )
-        if answer.status_code == 404:
-            return NotThereError(f"{where} does not know what {operation} asks for: {words}")
-        if kind in _LIMITS:
-            return TargetRefusedError(
-                f"{where} refuses {operation}: {_LIMITS[kind]} ({words})",
-                "Raise the limit or free room there, or set "
-                f"{self.dialect.project_variable} to another project; then load again. Runs that "
-                "are complete there are not sent again.",
-            )
-        return TargetRefusedError(
-            f"{where} refuses {operation} ({answer.status_code}"
-            f"{f', {kind}' if kind else ''}: {words})"
-        )
-
-    def _token_refused(self) -> TargetRefusedError:
-        return TargetRefusedError(
-            f"{self.dialect.product} at {self.place.address} does not accept the token",
-            f"Set {self.dialect.token_variable} to an API token of this server that is still "
-            "valid.",
-        )
-
-    def _stranger(self, operation: str, answer: requests.Response) -> TargetRefusedError:
-        begins = " ".join(answer.text[:60].split())
-        return TargetRefusedError(
-            f"{self.place.address} answers {operation} with something else than the protocol of "
-            f"Neptune 2.x ({answer.status_code}, {begins!r})",
-            f"Is the address inside {self.dialect.token_variable} that of the server itself, and "
-            "not of a login page or a proxy before it?",
-        )
-
     # --- handshake ------------------------------------------------------------------------------
 
     @cached_property
-    def _parts(self) -> _Parts:
-        return _Parts(self.dialect.package)
+    def _parts(self) -> ClientParts:
+        return ClientParts(self.dialect.package)
 
     @property
     def _opened(self) -> _Opened:
@@ -357,9 +300,9 @@ class Connection:
         http = self._handshake(lambda: parts.http_client(self._mount))
         url = urljoin(f"{address}/", parts.documents["backend"])
         answer = self._handshake(lambda: http.session.get(url, timeout=self._timeout))
-        document = _object(answer)
+        document = object_of(answer)
         if answer.status_code >= 400 or "paths" not in document:
-            raise self._stranger("the handshake", answer)
+            raise self._refusals.stranger("the handshake", answer)
         self._check_minimum(http.session)
         token = self.place.token.get_secret_value().strip()
         backend = parts.backend(document, self._origin(document), http)
@@ -389,7 +332,7 @@ class Connection:
                     return step()
         except Exception as error:
             if self._parts.refuses_token(error):
-                raise self._token_refused() from error
+                raise self._refusals.token_refused() from error
             if self._parts.may_pass(error):
                 raise self.unavailable(f"the handshake: {_first_line(error)}") from error
             if isinstance(error, (KeyError, TypeError, ValueError, AttributeError)):
@@ -460,9 +403,9 @@ class Connection:
             if document not in opened.documents:
                 url = urljoin(f"{self.place.address}/", self._parts.documents[document])
                 answer = self._handshake(lambda: opened.session.get(url, timeout=self._timeout))
-                found = _object(answer)
+                found = object_of(answer)
                 if answer.status_code >= 400 or "paths" not in found:
-                    raise self._stranger(f"the document {document}", answer)
+                    raise self._refusals.stranger(f"the document {document}", answer)
                 opened.documents[document] = found
             return opened.documents[document]
 
@@ -480,87 +423,6 @@ class Connection:
 
 class MaybeDoneError(Exception):
     """A request that must not be repeated blindly was cut off: it may have been done, or not."""
-
-
-class _Parts:
-    """What is taken of the client. Nothing of it is imported before it is needed."""
-
-    def __init__(self, package: str) -> None:
-        for library in ("bravado", "oauthlib", "requests_oauthlib"):
-            logging.getLogger(library).setLevel(logging.INFO)  # below that they log tokens
-        with warnings.catch_warnings(record=True):  # its libraries announce their end
-
-            def module(name: str) -> Any:
-                return importlib.import_module(f"{package}.{name}")
-
-            self._exceptions = module("common.exceptions")
-            self._oauth = module("common.oauth")
-            self._hosted = module("internal.backends.hosted_client")
-            self._wrapper = module("internal.backends.swagger_client_wrapper")
-            self._utils = module("internal.backends.utils")
-            self.version = module("version").version
-            self._bravado = importlib.import_module("bravado.client")
-            self._http_errors = importlib.import_module("bravado.exception")
-            self._oauth2 = importlib.import_module("oauthlib.oauth2")
-            self.serving_url = importlib.import_module("bravado_core.spec").build_api_serving_url
-            self._jwt = importlib.import_module("jwt")
-            self._version = importlib.import_module("packaging.version").Version
-        self.documents: dict[str, str] = {
-            "backend": self._hosted.BACKEND_SWAGGER_PATH,
-            "leaderboard": self._hosted.LEADERBOARD_SWAGGER_PATH,
-            "artifacts": self._hosted.ARTIFACTS_SWAGGER_PATH,
-        }
-
-    def http_client(self, mount: Callable[[requests.Session], None]) -> Any:
-        http = self._hosted.create_http_client(self._utils.ssl_verify(), None)
-        options = self._hosted.DEFAULT_REQUEST_KWARGS["_request_options"]
-        http.session.headers.update(options["headers"])
-        http.session.headers["X-Neptune-Artifact-Api-Version"] = "2"
-        # It would tell the system and the versions of the machine that loads.
-        http.session.headers["User-Agent"] = f"neptune-client/{self.version}"
-        mount(http.session)
-        return http
-
-    def backend(self, document: dict[str, Any], origin: str, http: Any) -> Any:
-        unchecked = {f"validate_{w}": False for w in ("swagger_spec", "requests", "responses")}
-        made = self._bravado.SwaggerClient.from_spec(document, origin, http, unchecked)
-        return self._wrapper.SwaggerClientWrapper(made)
-
-    def authenticator(self, token: str, backend: Any) -> Any:
-        return self._oauth.NeptuneAuthenticator(token, backend, self._utils.ssl_verify(), None)
-
-    def end_of(self, token: str) -> float:
-        """Until when a token is good, seconds since 1970."""
-        claims = self._jwt.decode(token, options={"verify_signature": False})
-        return float(claims["exp"])
-
-    def older_than(self, version: str) -> bool:
-        return bool(self._version(str(self.version)) < self._version(version))
-
-    def refuses_token(self, error: BaseException) -> bool:
-        if isinstance(error, self._exceptions.NeptuneInvalidApiTokenException):
-            return True
-        http = self._http_errors.HTTPClientError
-        return isinstance(error, http) and error.status_code in (401, 403)
-
-    def may_pass(self, error: BaseException) -> bool:
-        http = self._http_errors
-        if isinstance(error, http.HTTPError):
-            return error.status_code in _PASSING
-        unreachable = (http.BravadoConnectionError, http.BravadoTimeoutError)
-        passing = (requests.RequestException, ConnectionError, TimeoutError, *unreachable)
-        return isinstance(error, (*passing, self._oauth2.OAuth2Error)) and not isinstance(
-            error, requests.exceptions.JSONDecodeError
-        )
-
-
-def _object(answer: requests.Response) -> dict[str, Any]:
-    """The answer's JSON object; an empty one when it is none."""
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -25,7 +25,6 @@ class Dialect:
         own_host: addresses begin with the token's host, whatever the server's documents say.
         organization: requests that write name the workspace as well.
         any_file: series take any file, not only images.
-        not_in_json: NaN and infinities are sent, as words.
         minimum: where the server tells the oldest client that it takes; empty: nowhere.
         pages: where people look at runs, by a part of the server's host; "" is for all others.
             `{base}`, `{project}` and `{id}` are filled in.
@@ -39,7 +38,6 @@ class Dialect:
     own_host: bool
     organization: bool
     any_file: bool
-    not_in_json: bool
     minimum: str
     pages: dict[str, str]
 

@@ -14,10 +14,11 @@ from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.texts import text_beside
 from migration_pipeline.mapping.values import from_text
-from migration_pipeline.targets.neptune2.api import Api, Moment, value_of
+from migration_pipeline.targets.neptune2.api import Api
 from migration_pipeline.targets.neptune2.naming import BESIDE, OURS
 from migration_pipeline.targets.neptune2.numbers import decoded
 from migration_pipeline.targets.neptune2.placed import Fetcher
+from migration_pipeline.targets.neptune2.values import Moment, value_of
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.reading import RemoteReader
 
