@@ -12,7 +12,6 @@ from migration_pipeline.errors import ConfigError
 from migration_pipeline.targets.pluto.capabilities import CAPABILITIES
 from migration_pipeline.targets.registry import TargetConfig
 
-_EXPORTER = "NEPTUNE_EXPORTER_PLUTO"
 URLS = ("url_app", "url_api", "url_ingest", "url_py")
 
 
@@ -25,13 +24,13 @@ class PlutoConfig(TargetConfig):
         "url_api": "PLUTO_URL_API",
         "url_ingest": "PLUTO_URL_INGEST",
         "url_py": "PLUTO_URL_PY",
-        "project_name": f"{_EXPORTER}_PROJECT_NAME",
-        "batch_rows": f"{_EXPORTER}_BATCH_ROWS",
-        "log_every": f"{_EXPORTER}_LOG_EVERY",
-        "flush_every": f"{_EXPORTER}_FLUSH_EVERY",
-        "file_chunk_size": f"{_EXPORTER}_FILE_CHUNK_SIZE",
-        "file_chunk_sleep": f"{_EXPORTER}_FILE_CHUNK_SLEEP",
-        "max_files_per_run": f"{_EXPORTER}_MAX_FILES_PER_RUN",
+        "project_name": "NEPTUNE_EXPORTER_PLUTO_PROJECT_NAME",
+        "batch_rows": "NEPTUNE_EXPORTER_PLUTO_BATCH_ROWS",
+        "log_every": "NEPTUNE_EXPORTER_PLUTO_LOG_EVERY",
+        "flush_every": "NEPTUNE_EXPORTER_PLUTO_FLUSH_EVERY",
+        "file_chunk_size": "NEPTUNE_EXPORTER_PLUTO_FILE_CHUNK_SIZE",
+        "file_chunk_sleep": "NEPTUNE_EXPORTER_PLUTO_FILE_CHUNK_SLEEP",
+        "max_files_per_run": "NEPTUNE_EXPORTER_PLUTO_MAX_FILES_PER_RUN",
     }
 
     api_key: SecretStr = Field(
