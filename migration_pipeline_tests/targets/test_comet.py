@@ -188,6 +188,19 @@ def test_a_key_may_stay_taken_after_its_experiment_was_deleted(
     assert found == known
 
 
+def test_points_never_come_on_top_of_others(archive: Archive, tmp_path: Path) -> None:
+    """An experiment that has the key and points, but not the marks (yet)."""
+    assert load(make(tmp_path), archive) == []
+    (first,) = experiments(tmp_path)
+    points = {name: list(held) for name, held in first.metrics.items()}
+    for mark in MARKS.values():
+        first.parameters.pop(mark, None)
+    assert load(make(tmp_path), archive) == []
+    old, new = experiments(tmp_path)
+    assert old.key != new.key
+    assert (old.metrics, new.metrics) == (points, points)
+
+
 def test_what_a_user_archives_is_loaded_anew(archive: Archive, tmp_path: Path) -> None:
     assert load(make(tmp_path), archive) == []
     (first,) = experiments(tmp_path)
@@ -329,6 +342,23 @@ def test_a_long_series_of_which_comet_shows_nothing_is_not_there(
 ) -> None:
     *_, held = long
     del held.metrics["long"]
+    assert [attribute for _, attribute in verdict(long)] == ["long"]
+
+
+def test_a_long_series_of_which_comet_shows_little_is_not_there(
+    long: tuple[Archive, CometTarget, Experiment],
+) -> None:
+    """Batches that got lost there are not made good by the file beside."""
+    *_, held = long
+    del held.metrics["long"][5000:]
+    assert [attribute for _, attribute in verdict(long)] == ["long"]
+
+
+def test_points_of_a_long_series_that_are_there_twice_are_found(
+    long: tuple[Archive, CometTarget, Experiment],
+) -> None:
+    *_, held = long
+    held.metrics["long"][1:1] = held.metrics["long"][:1]
     assert [attribute for _, attribute in verdict(long)] == ["long"]
 
 

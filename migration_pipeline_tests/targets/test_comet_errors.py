@@ -22,6 +22,7 @@ from migration_pipeline.targets import registry
 from migration_pipeline.targets.comet import connection
 from migration_pipeline.targets.comet.client import CometTarget
 from migration_pipeline.targets.comet.config import CometConfig
+from migration_pipeline.targets.comet.records import Records
 from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
 from migration_pipeline.targets.target import LoadState, ProjectMapping
 from migration_pipeline_tests.contract.making import (
@@ -237,6 +238,26 @@ def test_what_cannot_be_told_fails_its_run(
     said = failed(load(target, archive))
     assert list(said) == ["a"]
     assert "whether they arrived cannot be told" in said["a"]
+    assert failed(load(make(tmp_path), archive)) == {}
+    assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
+
+
+def test_a_batch_that_shows_up_late_is_not_there_twice(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked at once, Comet does not show it yet, so it is sent again; then both are there."""
+    points, asked = Records.points, []
+
+    def late(self: Records, key: str, metric: str) -> list[dict[str, Any]]:
+        asked.append(metric)
+        return points(self, key, metric) if len(asked) > 1 else []
+
+    monkeypatch.setattr(Records, "points", late)
+    server().faults.add(Fault(path="/batch/.*/metric", times=1, truncate=0.0))
+    said = failed(load(make(tmp_path), archive))
+    assert list(said) == ["a"]
+    assert "'m/a' arrived twice" in said["a"]
+    assert states(tmp_path)["a"] is LoadState.PARTIAL
     assert failed(load(make(tmp_path), archive)) == {}
     assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
 

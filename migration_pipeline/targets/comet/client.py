@@ -244,16 +244,18 @@ class CometTarget:
     # --- what is written ------------------------------------------------------------------------
 
     def _create(self, key: RunKey, mapping: ProjectMapping) -> str:
-        """The key of an experiment without anything in it."""
+        """The key of an experiment without points, for those that are sent would come on top: what
+        is there still was not loaded by this, or its deletion is not done yet."""
         for attempt in range(_ATTEMPTS):
             id = experiment_key(key, mapping, self._to.workspace, attempt)
             there = self._records.metadata(id)
-            if there and there.get("archived"):
+            if there and (there.get("archived") or self._records.metric_names(id)):
                 continue
             if self._to.add_run(id, project_name(key.project, mapping)):
                 return id
         raise TargetRefusedError(
-            f"run {key} was deleted {_ATTEMPTS} times at {self.address}, which keeps their keys",
+            f"all {_ATTEMPTS} keys that run {key} may have are taken at {self.address}, which "
+            "keeps those of deleted experiments",
             "Set MIGRATION_NAME_PREFIX to load under others.",
         )
 

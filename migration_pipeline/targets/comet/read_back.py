@@ -1,7 +1,9 @@
 """Reads one run from Comet in the archive's terms, independently of what wrote it.
 
 Of a metric with more than 15,000 points Comet shows a sample. Its points come from the Parquet file
-beside then, and each that Comet shows must be one of them, at that step and time.
+beside then, as long as Comet does show a sample of them: each that it shows must be one of them, at
+that step and time and no more than once. How many a sample has at least is not published; fewer
+than half of what Comet keeps are taken for what is left, and nothing comes from the file.
 """
 
 from __future__ import annotations
@@ -72,17 +74,23 @@ class Reader(RemoteReader):
             file.unlink()
 
     def _whole(self, name: str, file: Path, shown: Piece) -> Iterator[Piece]:
-        """The points of the file; and of those shown what is not in it. Of a file whose points
-        Comet shows none of, nothing is there."""
+        """The points of the file; and of those shown what is not in it, or is there once more. Of a
+        file whose points Comet shows no sample of, there is what it shows."""
+        kept = self.can.points_kept_per_series or 0
         there = shown.hashes()
         known = np.zeros(len(shown), dtype=bool)
-        if not len(shown):
-            return
         with pq.ParquetFile(file) as whole:
+            if whole.metadata.num_rows <= kept or len(shown) < kept // 2:
+                if len(shown):
+                    yield shown
+                return
             for batch in whole.iter_batches(_ROWS):
                 part = Piece(name, *(np.asarray(batch.column(n)) for n in batch.schema.names))
                 known |= _isin(there, part.hashes())
                 yield part
+        again = np.ones(len(shown), dtype=bool)
+        again[np.unique(there, return_index=True)[1]] = False
+        known &= ~again
         if not known.all():
             yield shown.where(~known)
 

@@ -63,6 +63,8 @@ class Sender(RemoteSender):
         }
         self._counts: dict[str, int] = {}
         """Metric → points that were sent."""
+        self._sent_again: set[str] = set()
+        """Metrics of batches that were sent again, since they were not there when it was asked."""
 
     def hides(self, points: Points, sent: Sent) -> Bools:
         """Infinities as well: the largest double in their place would spoil the chart."""
@@ -92,6 +94,9 @@ class Sender(RemoteSender):
     def _arrived(self, pieces: Sequence[Piece]) -> bool:
         """Whether a batch of which no answer came is there: it is taken whole or not at all.
 
+        One that is not there may be on its way still, which `finish_points` looks at; of a series
+        that Comet shows a sample of that could not be seen.
+
         Raises:
             TargetUnavailableError: it cannot be told.
         """
@@ -99,15 +104,28 @@ class Sender(RemoteSender):
             shown = len(self._records.points(self._id, piece.key))
             added = sum(len(other) for other in pieces if other.key == piece.key)
             before = self._counts.get(piece.key, 0)
-            if before + added <= (self.can.points_kept_per_series or 0):
+            if piece.key not in self._sampled:
                 if shown not in (before, before + added):
                     break
+                if shown == before:
+                    self._sent_again |= {other.key for other in pieces} - self._sampled
                 return shown > before
-        raise TargetUnavailableError(
+        raise self._doubt("whether they arrived cannot be told")
+
+    def _check_sent_again(self) -> None:
+        """
+        Raises:
+            TargetUnavailableError: a batch arrived twice.
+        """
+        for key in sorted(self._sent_again):
+            if len(self._records.points(self._id, key)) > self._counts[key]:
+                raise self._doubt(f"those of {key!r} arrived twice")
+
+    def _doubt(self, what: str) -> TargetUnavailableError:
+        return TargetUnavailableError(
             "comet",
             self._to.address,
-            "no answer came to some values, and whether they arrived cannot be told; the run is "
-            "begun anew",
+            f"no answer came to some values, and {what}; the next load begins the run anew",
         )
 
     def put_parameters(self, parameters: Sequence[Parameter]) -> None:
@@ -141,6 +159,7 @@ class Sender(RemoteSender):
 
     def finish_points(self) -> None:
         self._wait()
+        self._check_sent_again()
         self._whole_series()
         self._histograms()
 
