@@ -15,7 +15,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
+from migration_pipeline.defs import (
+    console,
+    execution,
+    export,
+    liveness,
+    load,
+    partitions,
+    records,
+    settings,
+)
 from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import GRADED
@@ -36,23 +45,6 @@ TARGETS_VARIABLE = "MIGRATION_TARGETS"
 PROJECT_JOB = "migrate_project"
 NAMED = 20
 """Damaged runs that the last line names."""
-_BOTH = dg.multi_or_in_process_executor
-
-
-@dg.executor(
-    name="in_process_or_multiprocess",
-    config_schema=dg.Field(
-        _BOTH.config_schema.as_field().config_type, default_value={"in_process": {}}
-    ),
-    requirements=_BOTH.get_requirements,
-)
-def executor(init_context: dg.InitExecutorContext) -> dg.Executor:
-    """One process unless the run config says `multiprocess`.
-
-    A process a step costs seconds each for importing; the work is parallel inside a step already.
-    """
-    assert _BOTH.executor_creation_fn
-    return _BOTH.executor_creation_fn(init_context)
 
 
 def checked_targets(targets: Sequence[str]) -> list[str]:
@@ -85,6 +77,11 @@ class MigrateConfig(ExportConfig):
         default=settings.names(TARGETS_VARIABLE),
         description=f"{TARGETS_VARIABLE}: names of targets; empty: export only.",
     )
+    executor: str = Field(
+        default=execution.chosen(),
+        description=f"{execution.VARIABLE}: where the steps of each project's run work: "
+        f"{', '.join(execution.NAMES)}.",
+    )
     load: LoadConfig = Field(default=LoadConfig(), description="For every target.")
 
     def choice(self) -> ProjectChoice:
@@ -106,6 +103,7 @@ class MigrateConfig(ExportConfig):
         loggers = {"loggers": of_migrate["loggers"]} if "loggers" in of_migrate else {}
         return {
             "ops": self.ops(),
+            "execution": {"config": {self.executor: {}}},
             "resources": {k: v for k, v in resources.items() if k in wanted},
             **loggers,
         }
@@ -146,10 +144,10 @@ def migrate_project(targets: Sequence[str]) -> Any:
     return dg.define_asset_job(
         PROJECT_JOB,
         selection=dg.AssetSelection.assets(export.KEY, *loads),
-        executor_def=executor,
+        executor_def=execution.executor,
         config={
             **default_config(targets),
-            "execution": {"config": {"in_process": {}}},
+            "execution": {"config": {execution.chosen(): {}}},
             "ops": MigrateConfig(targets=list(targets)).ops(),
         },
         description=f"Exports one project{into}, and checks each. {TARGETS_VARIABLE} names the "
