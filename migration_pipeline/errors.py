@@ -131,6 +131,15 @@ class BrokerUnavailableError(Transient, MigrationError):
         )
 
 
+class StorageUnavailableError(Transient, MigrationError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Dagster's storage, which dagster.yaml in DAGSTER_HOME names, is not there: {reason}",
+            "Start the database, or correct its address. Archive and targets are as they were; the "
+            "next start does the rest.",
+        )
+
+
 class OtherCodeError(Terminal, MigrationError):
     def __init__(self, host: str, here: str, planned: str) -> None:
         super().__init__(

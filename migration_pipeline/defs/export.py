@@ -81,7 +81,7 @@ def plan_runs(
             "project": project,
             "config": config.model_dump(),
             "runs": [_to_plain(run) for run in runs],
-            guards.CODE: guards.this_code(),
+            guards.CODE: guards.THIS_CODE,
         }
         yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
     counts = {
@@ -207,7 +207,7 @@ def _taken(
 
 
 def _planned(project: str, counts: Payload, taken: Payload | None = None) -> Payload:
-    code = {guards.CODE: guards.this_code()}
+    code = {guards.CODE: guards.THIS_CODE}
     return {"project": project, "counts": counts, "taken": taken, **code}
 
 

@@ -7,7 +7,6 @@ their states in Dagster's storage, which all of them share, are the lock.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import socket
 from datetime import UTC, datetime
@@ -26,13 +25,16 @@ CODE = "code"
 _AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-@functools.cache
-def this_code() -> str:
-    """The version and a digest of all modules: two checkouts of one version may differ."""
+def _digest() -> str:
     root, hasher = Path(migration_pipeline.__file__).parent, hashlib.blake2b(digest_size=4)
     for module in sorted(root.rglob("*.py")):
         hasher.update(module.relative_to(root).as_posix().encode() + b"\0" + module.read_bytes())
-    return f"{migration_pipeline.__version__} ({hasher.hexdigest()})"
+    return hasher.hexdigest()
+
+
+THIS_CODE = f"{migration_pipeline.__version__} ({_digest()})"
+"""The version and a digest of all modules, for two checkouts of one version may differ. Taken when
+this process imports them: what changes on disk later is not what it runs."""
 
 
 def begin(context: dg.OpExecutionContext, *handed: dict[str, Any]) -> None:
@@ -46,8 +48,8 @@ def begin(context: dg.OpExecutionContext, *handed: dict[str, Any]) -> None:
         RunEndedError: the run was ended while this step waited for a worker.
     """
     for payload in handed:
-        if payload[CODE] != this_code():
-            raise OtherCodeError(socket.gethostname(), this_code(), payload[CODE])
+        if payload[CODE] != THIS_CODE:
+            raise OtherCodeError(socket.gethostname(), THIS_CODE, payload[CODE])
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and run.is_finished:
         raise RunEndedError(context.run_id)

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from sqlalchemy.exc import OperationalError
 
 from migration_pipeline.defs import (
     console,
@@ -31,7 +32,7 @@ from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
-from migration_pipeline.errors import MigrationError
+from migration_pipeline.errors import MigrationError, StorageUnavailableError
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -264,6 +265,8 @@ def _take(event: dg.DagsterEvent, outcome: Outcome) -> None:
         failure = event.step_failure_data
         said = failure.user_failure_data and failure.user_failure_data.description
         outcome.errors.append(said or _message(failure.error))
+    elif event.is_job_failure and (said := console.our_message(event.job_failure_data.error)):
+        outcome.errors.append(said)  # not of a step: there was nobody to do it
 
 
 def _was_interrupted(event: dg.DagsterEvent) -> bool:
@@ -376,6 +379,10 @@ def last_words(job: str) -> Iterator[None]:
         yield
     except MigrationError as error:
         say_last(f"{job}: failed before anything was done: {error}")
+        raise
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        say_last(f"{job}: failed: {StorageUnavailableError(reason)}")
         raise
     except Exception as error:
         say_last(f"{job}: failed: {type(error).__name__}: {error}")

@@ -173,7 +173,7 @@ def _plan_op(target: str) -> dg.OpDefinition:
                     for key in keys
                     if key in damage.loaded
                 ],
-                guards.CODE: guards.this_code(),
+                guards.CODE: guards.THIS_CODE,
             }
             yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
         yield dg.Output(_planned(found, config, damage), "planned")
@@ -320,5 +320,5 @@ def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
         "damaged": len(damage.loaded),
         "left out": [(str(key), said) for key, said in damage.left_out.items()],
         "decided": config.damaged != "fail",
-        guards.CODE: guards.this_code(),
+        guards.CODE: guards.THIS_CODE,
     }

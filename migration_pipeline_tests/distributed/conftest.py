@@ -13,7 +13,7 @@ import pytest
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.store import Store
 from migration_pipeline_tests.distributed.machines import Machines, machines, rabbitmq
-from migration_pipeline_tests.targets.stores import postgres_database
+from migration_pipeline_tests.targets.stores import postgres_database, sqlite_uri
 
 RUNS, IN_A_CHUNK = 8, 2
 
@@ -36,14 +36,14 @@ def run_config(folder: Path, **more: object) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
     with running_server(Store()) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def cluster(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """RabbitMQ, PostgreSQL and two workers that are ready."""
     folder = tmp_path_factory.mktemp("cluster")
     with rabbitmq() as broker, postgres_database() as database:
@@ -52,6 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
             "CELERY_BROKER_URL": broker,
             "CELERY_RESULT_BACKEND": f"db+{database}",
             "DAGSTER_POSTGRES_URL": database,
+            "NEPTUNE_API_TOKEN": server.token,
+            "MLFLOW_TRACKING_URI": sqlite_uri(folder / "mlflow"),
         }
         with machines(folder, **settings) as made:
             with made.instance():  # makes the tables

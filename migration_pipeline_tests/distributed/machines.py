@@ -96,21 +96,22 @@ class Machines:
         """A worker with one process; it takes steps as soon as it is ready."""
         command = [str(BIN / "dagster-celery"), "worker", "start", "-A", "dagster_celery.app"]
         command += ["-y", str(self.celery), "-n", name, "-l", "INFO", "--", "-c", "1"]
-        return self._start(name, command, more)
+        return self.start(name, command, more)
 
     def ready(self, *workers: subprocess.Popen[str]) -> None:
         """Waits until they take steps."""
-        until(lambda: all(" ready." in self.said(worker) for worker in workers), logs=self.folder)
+        until(lambda: all(" ready." in self.said(worker) for worker in workers), *workers)
 
     def job(self, job: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """`dagster job execute`."""
         command = [sys.executable, "-m", "dagster", "job", "execute", "-j", job]
         command += ["-m", "migration_pipeline.definitions", *arguments]
-        return self._start(f"job-{len(self._started)}", command, more)
+        return self.start(f"job-{len(self._started)}", command, more)
 
-    def _start(
+    def start(
         self, name: str, command: list[str], more: Mapping[str, str]
     ) -> subprocess.Popen[str]:
+        """A process with these machines' settings."""
         kept = {n: os.environ[n] for n in ("HOME", "LANG") if n in os.environ}
         environment = {
             **kept,
@@ -146,10 +147,10 @@ class Machines:
         text: str = process.log.read_text()  # type: ignore[attr-defined]
         return text
 
-    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+    def finish(self, process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
         """Exit code, and what it printed."""
         try:
-            code = process.wait(timeout=120)
+            code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             logs = {log.name: log.read_text()[-3000:] for log in self.folder.glob("*.log")}
             raise AssertionError("\n".join(f"== {n}\n{text}" for n, text in logs.items())) from None
@@ -173,12 +174,13 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def until(what: Callable[[], object], seconds: float = 90, logs: Path | None = None) -> None:
-    """Waits for something that another process does."""
+def until(what: Callable[[], object], *alive: subprocess.Popen[str], seconds: float = 150) -> None:
+    """Waits for something that other processes do; fails when one of them ends before."""
     deadline = time.monotonic() + seconds
     while not what():
-        if time.monotonic() > deadline:
-            said = {log.name: log.read_text()[-3000:] for log in (logs or Path()).glob("*.log")}
+        if time.monotonic() > deadline or any(process.poll() is not None for process in alive):
+            folder = alive[0].log.parent  # type: ignore[attr-defined]
+            said = {log.name: log.read_text()[-3000:] for log in folder.glob("*.log")}
             raise AssertionError("\n".join(f"== {n}\n{text}" for n, text in said.items()))
         time.sleep(0.05)
 
@@ -187,7 +189,7 @@ def until(what: Callable[[], object], seconds: float = 90, logs: Path | None = N
 def machines(folder: Path, **environment: str) -> Iterator[Machines]:
     """Machines whose processes end with the block."""
     made = Machines(folder, environment)
-    made.home.mkdir(parents=True)
+    made.home.mkdir(parents=True, exist_ok=True)
     (made.folder / "shared").mkdir()
     source = Path(deploy.__file__).parent / "dagster.yaml"
     shutil.copy(source, made.home)

@@ -19,7 +19,7 @@ from migration_pipeline_tests.distributed.conftest import IN_A_CHUNK, RUNS, fill
 from migration_pipeline_tests.distributed.machines import Machines, kill, until
 from migration_pipeline_tests.distributed.steps import Steps
 from migration_pipeline_tests.targets import mlflow_backend
-from migration_pipeline_tests.targets.stores import sqlite_target, sqlite_uri
+from migration_pipeline_tests.targets.stores import sqlite_target
 
 POOL = "neptune_source"
 FOREVER = Fault("series", latency=3600, times=1)
@@ -36,21 +36,23 @@ def test_a_pool_holds_over_all_workers_and_a_cancelled_run_frees_its_slot(
     fill(server.store, "ws/pool")
     instance.event_log_storage.set_concurrency_slots(POOL, 1)
     server.faults.add(FOREVER)
-    settings = {"NEPTUNE_API_TOKEN": server.token, "NEPTUNE_PROJECT": "ws/pool"}
+    settings = {"NEPTUNE_PROJECT": "ws/pool"}
     job = cluster.job("migrate", "-c", str(run_config(tmp_path)), **settings)
     steps = Steps(instance, "ws/pool")
-    until(lambda: len(steps.begun("export_chunk")) == 1, logs=cluster.folder)
-    slots = instance.event_log_storage.get_concurrency_info(POOL)
-    until(lambda: len(instance.event_log_storage.get_concurrency_info(POOL).pending_steps) == 4)
-    assert len(slots.claimed_slots) == 1
+    pool = instance.event_log_storage.get_concurrency_info
+    until(lambda: len(pool(POOL).pending_steps) == RUNS // IN_A_CHUNK, job)
+    until(lambda: steps.begun("export_chunk") and server.faults.injected["latency"], job)
+    assert len(pool(POOL).claimed_slots) == 1
     assert len(steps.begun("export_chunk")) == 1  # three chunks and a worker wait
 
     job.send_signal(signal.SIGINT)
     code, out = cluster.finish(job)
     assert code == 1
     assert out.splitlines()[-1].startswith("migrate: interrupted; what is done stays")
-    assert not instance.event_log_storage.get_concurrency_info(POOL).claimed_slots
-    until(lambda: steps.failed("export_chunk"))  # it was stopped on its worker too
+    assert not pool(POOL).claimed_slots
+    until(
+        lambda: steps.failed("export_chunk"), cluster.by_name["first"]
+    )  # it was stopped on its worker too
     assert not instance.get_materialized_partitions(dg.AssetKey(["neptune", "export"]))
 
     code, out = cluster.finish(cluster.job("migrate", **settings))
@@ -64,9 +66,11 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
 ) -> None:
     fill(server.store, "ws/killed")
     server.faults.add(FOREVER)
-    there = tmp_path / "killed"
-    settings = {"NEPTUNE_API_TOKEN": server.token, "NEPTUNE_PROJECT": "ws/killed"}
-    settings |= {"MIGRATION_TARGETS": "mlflow", "MLFLOW_TRACKING_URI": sqlite_uri(there)}
+    settings = {
+        "NEPTUNE_PROJECT": "ws/killed",
+        "MIGRATION_TARGETS": "mlflow",
+        "MLFLOW_TRACKING_URI": sqlite_uri(there),
+    }
     job = cluster.job("migrate", "-c", str(run_config(tmp_path)), **settings)
     steps = Steps(instance, "ws/killed")
     chunks = RUNS // IN_A_CHUNK
@@ -75,7 +79,7 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
             len(steps.begun("export_chunk")) == chunks
             and len(steps.done("export_chunk")) == chunks - 1
         ),
-        logs=cluster.folder,
+        job,
     )
     (stuck,) = steps.begun("export_chunk").keys() - steps.done("export_chunk")
     victim = steps.begun("export_chunk")[stuck]
@@ -101,8 +105,6 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
     target = sqlite_target(tmp_path / "undisturbed")
     found = plan_load(target, undisturbed, "ws/killed")
     load_runs(target, undisturbed, found.mapping, [k for f in found.families for k in f])
-    assert without_times(there) == without_times(tmp_path / "undisturbed")
-
-
-def without_times(folder: Path) -> object:
-    return mlflow_backend.whole(folder)
+    assert mlflow_backend.whole(cluster.folder / "mlflow") == mlflow_backend.whole(
+        tmp_path / "undisturbed"
+    )
