@@ -19,7 +19,9 @@ RUNS, IN_A_CHUNK = 8, 2
 
 
 def fill(store: Store, project: str, runs: int = RUNS) -> None:
-    """Small runs with a parameter and a curve."""
+    """Small runs with a parameter and a curve; once."""
+    if project in store.projects:
+        return
     made = store.project(project)
     steps = np.arange(50.0)
     for number in range(runs):

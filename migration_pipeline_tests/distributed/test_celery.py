@@ -69,7 +69,6 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
     settings = {
         "NEPTUNE_PROJECT": "ws/killed",
         "MIGRATION_TARGETS": "mlflow",
-        "MLFLOW_TRACKING_URI": sqlite_uri(there),
     }
     job = cluster.job("migrate", "-c", str(run_config(tmp_path)), **settings)
     steps = Steps(instance, "ws/killed")
