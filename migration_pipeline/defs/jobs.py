@@ -380,13 +380,19 @@ def last_words(job: str) -> Iterator[None]:
     except MigrationError as error:
         say_last(f"{job}: failed before anything was done: {error}")
         raise
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        say_last(f"{job}: failed: {StorageUnavailableError(reason)}")
-        raise
     except Exception as error:
-        say_last(f"{job}: failed: {type(error).__name__}: {error}")
+        said = _storage_is_gone(error) or f"{type(error).__name__}: {error}"
+        say_last(f"{job}: failed: {said}")
         raise
     except KeyboardInterrupt:
         say_last(f"{job}: interrupted; what is done stays, and the next start does the rest")
         raise
+
+
+def _storage_is_gone(error: BaseException | None) -> StorageUnavailableError | None:
+    """Whether the database's client said so, below whatever Dagster made of it."""
+    while error is not None:
+        if isinstance(error, OperationalError):
+            return StorageUnavailableError(str(error.orig).strip().splitlines()[0])
+        error = error.__cause__
+    return None

@@ -23,6 +23,14 @@ class Steps:
             if event.is_engine_event and "Celery worker" in event.engine_event_data.metadata
         }
 
+    def processes(self, op: str) -> dict[str, int]:
+        """Step → the process that began it last."""
+        return {
+            str(event.step_key): event.pid
+            for event in self._events(op)
+            if event.is_step_start and event.pid is not None
+        }
+
     def done(self, op: str) -> set[str]:
         return {str(event.step_key) for event in self._events(op) if event.is_step_success}
 
