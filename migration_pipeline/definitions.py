@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from migration_pipeline.defs import automation, export, jobs, load, settings
+from migration_pipeline.defs import automation, execution, export, jobs, load, settings
 from migration_pipeline.defs.adopt import adopt
 from migration_pipeline.defs.console import console
 from migration_pipeline.defs.demo import demo
@@ -41,7 +41,7 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
             "source": SourceResource(),
             **{name: target_resource(name) for name in target_names()},
         },
-        executor=jobs.executor,
+        executor=execution.executor,
         loggers={"console": console},
     )
 

@@ -119,6 +119,56 @@ class MissingExtraError(ConfigError):
         )
 
 
+# --- several machines -----------------------------------------------------------------------
+
+
+class BrokerUnavailableError(Transient, MigrationError):
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(
+            f"the broker {broker} cannot be reached: {reason}",
+            "Start it, or correct CELERY_BROKER_URL and CELERY_RESULT_BACKEND; what is done stays, "
+            "and the next start does the rest.",
+        )
+
+
+class StorageUnavailableError(Transient, MigrationError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Dagster's storage, which dagster.yaml in DAGSTER_HOME names, is not there: {reason}",
+            "Start the database, or correct its address. Archive and targets are as they were; the "
+            "next start does the rest.",
+        )
+
+
+class OtherCodeError(Terminal, MigrationError):
+    def __init__(self, host: str, here: str, planned: str) -> None:
+        super().__init__(
+            f"the worker on {host} runs migration_pipeline {here}, this step was planned by "
+            f"{planned}",
+            "Bring all workers and the machine that starts runs to one version, restart them, and "
+            "start the same job again.",
+        )
+
+
+class RunEndedError(Terminal, MigrationError):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"the Dagster run {run_id} was ended while this step waited for a worker; nothing was "
+            "begun",
+            "Start the same job again: it does what is missing.",
+        )
+
+
+class BusyProjectError(Terminal, MigrationError):
+    def __init__(self, project: str, run_id: str, began: str) -> None:
+        super().__init__(
+            f"{project} is being worked on by the Dagster run {run_id} since {began}; nothing was "
+            "begun here, so nothing is done twice",
+            "Start again when that run has ended. If its machine is gone, end it on the page "
+            f"(Runs, Terminate, mark as cancelled) or with `dagster run delete {run_id}`.",
+        )
+
+
 # --- source ---------------------------------------------------------------------------------
 
 

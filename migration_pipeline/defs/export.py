@@ -17,7 +17,7 @@ import dagster as dg
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import export_figures as figures
-from migration_pipeline.defs import partitions, records
+from migration_pipeline.defs import guards, partitions, records
 from migration_pipeline.defs.checks import (
     WHOLE,
     WHOLE_REMEDY,
@@ -81,6 +81,7 @@ def plan_runs(
             "project": project,
             "config": config.model_dump(),
             "runs": [_to_plain(run) for run in runs],
+            guards.CODE: guards.THIS_CODE,
         }
         yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
     counts = {
@@ -89,7 +90,7 @@ def plan_runs(
         "unchanged": len(found.present),
         "adopted": len(found.adopted),
     }
-    yield dg.Output({"project": project, "counts": counts, "taken": None}, "planned")
+    yield dg.Output(_planned(project, counts), "planned")
 
 
 @dg.op(
@@ -103,6 +104,7 @@ def export_chunk(
     source: SourceResource,
     archive: ArchiveResource,
 ) -> Payload:
+    guards.begin(context, due)
     project, opened = due["project"], archive.open()
     selection = ExportConfig(**due["config"]).selection()
     runs = [_from_plain(project, run) for run in due["runs"]]
@@ -129,6 +131,7 @@ def finish_export(
     chunks: list[dict[str, Any]],
     archive: ArchiveResource,
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    guards.begin(context, planned)
     opened, project = archive.open(), planned["project"]
     found = examine(opened, project)
     yield dg.Output(
@@ -200,7 +203,12 @@ def _taken(
     context.log.info(f"{project}: the source is the archive, so nothing is to be exported")
     found = take(context, source, archive, project)
     counts = {"exported now": 0, "exported again": 0, **found["grades"]}
-    return {"project": project, "counts": counts, "taken": found}
+    return _planned(project, counts, found)
+
+
+def _planned(project: str, counts: Payload, taken: Payload | None = None) -> Payload:
+    code = {guards.CODE: guards.THIS_CODE}
+    return {"project": project, "counts": counts, "taken": taken, **code}
 
 
 def _intention(found: ExportPlan, steps: int) -> str:
@@ -221,6 +229,7 @@ def known_project(context: dg.OpExecutionContext) -> str:
     Raises:
         ConfigError: the run has no partition.
         UnknownPartitionError: it is not one of the known projects.
+        BusyProjectError: another run is at work on it.
     """
     if not context.has_partition_key:
         raise ConfigError(
@@ -232,7 +241,9 @@ def known_project(context: dg.OpExecutionContext) -> str:
     name = str(partitions.projects.name)
     if not context.instance.has_dynamic_partition(name, partition):
         raise UnknownPartitionError(partition, context.instance.get_dynamic_partitions(name))
-    return partitions.project_of(partition)
+    project = partitions.project_of(partition)
+    guards.refuse_second(context, project)
+    return project
 
 
 def chunked(runs: Sequence[RunRef], chunk_size: int = 0) -> list[list[RunRef]]:

@@ -14,15 +14,25 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from sqlalchemy.exc import OperationalError
 
-from migration_pipeline.defs import console, export, liveness, load, partitions, records, settings
+from migration_pipeline.defs import (
+    console,
+    execution,
+    export,
+    liveness,
+    load,
+    partitions,
+    records,
+    settings,
+)
 from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
-from migration_pipeline.errors import MigrationError
+from migration_pipeline.errors import MigrationError, StorageUnavailableError
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -36,23 +46,6 @@ TARGETS_VARIABLE = "MIGRATION_TARGETS"
 PROJECT_JOB = "migrate_project"
 NAMED = 20
 """Damaged runs that the last line names."""
-_BOTH = dg.multi_or_in_process_executor
-
-
-@dg.executor(
-    name="in_process_or_multiprocess",
-    config_schema=dg.Field(
-        _BOTH.config_schema.as_field().config_type, default_value={"in_process": {}}
-    ),
-    requirements=_BOTH.get_requirements,
-)
-def executor(init_context: dg.InitExecutorContext) -> dg.Executor:
-    """One process unless the run config says `multiprocess`.
-
-    A process a step costs seconds each for importing; the work is parallel inside a step already.
-    """
-    assert _BOTH.executor_creation_fn
-    return _BOTH.executor_creation_fn(init_context)
 
 
 def checked_targets(targets: Sequence[str]) -> list[str]:
@@ -85,6 +78,11 @@ class MigrateConfig(ExportConfig):
         default=settings.names(TARGETS_VARIABLE),
         description=f"{TARGETS_VARIABLE}: names of targets; empty: export only.",
     )
+    executor: str = Field(
+        default=execution.chosen(),
+        description=f"{execution.VARIABLE}: where the steps of each project's run work: "
+        f"{', '.join(execution.NAMES)}.",
+    )
     load: LoadConfig = Field(default=LoadConfig(), description="For every target.")
 
     def choice(self) -> ProjectChoice:
@@ -106,6 +104,7 @@ class MigrateConfig(ExportConfig):
         loggers = {"loggers": of_migrate["loggers"]} if "loggers" in of_migrate else {}
         return {
             "ops": self.ops(),
+            "execution": {"config": {self.executor: {}}},
             "resources": {k: v for k, v in resources.items() if k in wanted},
             **loggers,
         }
@@ -146,10 +145,10 @@ def migrate_project(targets: Sequence[str]) -> Any:
     return dg.define_asset_job(
         PROJECT_JOB,
         selection=dg.AssetSelection.assets(export.KEY, *loads),
-        executor_def=executor,
+        executor_def=execution.executor,
         config={
             **default_config(targets),
-            "execution": {"config": {"in_process": {}}},
+            "execution": {"config": {execution.chosen(): {}}},
             "ops": MigrateConfig(targets=list(targets)).ops(),
         },
         description=f"Exports one project{into}, and checks each. {TARGETS_VARIABLE} names the "
@@ -266,6 +265,8 @@ def _take(event: dg.DagsterEvent, outcome: Outcome) -> None:
         failure = event.step_failure_data
         said = failure.user_failure_data and failure.user_failure_data.description
         outcome.errors.append(said or _message(failure.error))
+    elif event.is_job_failure and (said := console.our_message(event.job_failure_data.error)):
+        outcome.errors.append(said)  # not of a step: there was nobody to do it
 
 
 def _was_interrupted(event: dg.DagsterEvent) -> bool:
@@ -380,8 +381,18 @@ def last_words(job: str) -> Iterator[None]:
         say_last(f"{job}: failed before anything was done: {error}")
         raise
     except Exception as error:
-        say_last(f"{job}: failed: {type(error).__name__}: {error}")
+        said = _storage_is_gone(error) or f"{type(error).__name__}: {error}"
+        say_last(f"{job}: failed: {said}")
         raise
     except KeyboardInterrupt:
         say_last(f"{job}: interrupted; what is done stays, and the next start does the rest")
         raise
+
+
+def _storage_is_gone(error: BaseException | None) -> StorageUnavailableError | None:
+    """Whether the database's client said so, below whatever Dagster made of it."""
+    while error is not None:
+        if isinstance(error, OperationalError):
+            return StorageUnavailableError(str(error.orig).strip().splitlines()[0])
+        error = error.__cause__
+    return None

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+
+from migration_pipeline.defs import execution
 
 TAG = "migration/process"
 _UNFINISHED = [
@@ -24,6 +27,17 @@ _UNFINISHED = [
 def this_process() -> str:
     """Host, process id, and when it began: ids are used again."""
     return f"{socket.gethostname()} {os.getpid()} {_began(os.getpid())}"
+
+
+def sign(context: dg.OpExecutionContext) -> None:
+    """Writes this process into the run's tags, where it is the one that does the run."""
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is None or TAG in run.tags:
+        return
+    given: Any = run.run_config
+    config = given.get("execution", {}).get("config") or {execution.chosen(): {}}
+    if "in_process" in config:
+        context.instance.add_run_tags(context.run_id, {TAG: this_process()})
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> int:

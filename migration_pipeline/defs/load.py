@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.defs import export, partitions, records, settings
+from migration_pipeline.defs import export, guards, partitions, records, settings
 from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs.checks import (
     HELD,
@@ -173,6 +173,7 @@ def _plan_op(target: str) -> dg.OpDefinition:
                     for key in keys
                     if key in damage.loaded
                 ],
+                guards.CODE: guards.THIS_CODE,
             }
             yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
         yield dg.Output(_planned(found, config, damage), "planned")
@@ -188,6 +189,7 @@ def _chunk_op(target: str) -> dg.OpDefinition:
         description="Loads some runs and reads them back; one that fails does not stop the others.",
     )
     def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
+        guards.begin(context, due)
         config = LoadConfig(**due["config"])
         resource: ArchiveResource = context.resources.archive
         damaged = {
@@ -224,6 +226,7 @@ def _finish_op(target: str) -> dg.OpDefinition:
         planned: dict[str, Any],
         chunks: list[dict[str, Any]],
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        guards.begin(context, planned)
         key = asset_key(target)
         now = figures.added(chunks)
         loaded = bool(now["runs loaded now"])
@@ -317,4 +320,5 @@ def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
         "damaged": len(damage.loaded),
         "left out": [(str(key), said) for key, said in damage.left_out.items()],
         "decided": config.damaged != "fail",
+        guards.CODE: guards.THIS_CODE,
     }

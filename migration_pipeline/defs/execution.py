@@ -1,0 +1,183 @@
+"""Where the steps of a run work: in the run's own process, in a process each, or on Celery workers.
+
+Run config chooses (`execution: config: celery: {}`); where it says nothing, `MIGRATION_EXECUTOR`
+does. With Celery the run's process only hands out steps and collects their events. The addresses of
+broker and results stay in the environment (`CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`), where
+Celery itself looks for them, because run config is stored and shown.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import ExecutorRequirement
+from dagster._core.execution.retries import RetryMode
+from dagster_shared.yaml_utils import load_yaml_from_path
+
+from migration_pipeline import deploy
+from migration_pipeline.defs import settings
+from migration_pipeline.errors import (
+    BrokerUnavailableError,
+    MissingExtraError,
+    MissingSettingError,
+    UnknownNameError,
+)
+
+VARIABLE = "MIGRATION_EXECUTOR"
+BROKER_VARIABLE, RESULTS_VARIABLE = "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
+NAMES = ("in_process", "multiprocess", "celery")
+_BOTH = dg.multi_or_in_process_executor
+_STOPPED = "steps_interrupted"
+"""What the event of Dagster's loop holds by which it says that it was told to end."""
+_ANSWER_SECONDS = 2.0
+"""In which a worker that is there says so."""
+
+
+def chosen() -> str:
+    """The executor of a run whose config does not say.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    name = settings.text(VARIABLE, "in_process")
+    if name not in NAMES:
+        raise UnknownNameError("executor", name, NAMES, VARIABLE)
+    return name
+
+
+def _schema() -> Any:
+    both: Any = _BOTH.config_schema.as_field().config_type
+    fields = dict(both.fields)
+    fields["celery"] = dg.Field(
+        {"retries": fields["in_process"].config_type.fields["retries"]},
+        description=f"On workers: {BROKER_VARIABLE} and {RESULTS_VARIABLE} say by which broker.",
+    )
+    return dg.Field(dg.Selector(fields), default_value={chosen(): {}})  # type: ignore[no-untyped-call]
+
+
+def _requirements(config: Mapping[str, Any]) -> Sequence[ExecutorRequirement]:
+    if "celery" in config:
+        return dg.multiple_process_executor_requirements()
+    return _BOTH.get_requirements(config)
+
+
+@dg.executor(
+    name="in_process_multiprocess_or_celery", config_schema=_schema(), requirements=_requirements
+)
+def executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """One process unless run config or environment say otherwise.
+
+    A process a step costs seconds each for importing; the work is parallel inside a step already.
+    """
+    config: Any = init_context.executor_config
+    if "celery" in config:
+        return _on_workers(config["celery"])
+    assert _BOTH.executor_creation_fn
+    return _BOTH.executor_creation_fn(init_context)
+
+
+def _on_workers(config: Mapping[str, Any]) -> dg.Executor:
+    """
+    Raises:
+        MissingExtraError, MissingSettingError: before anything is handed out.
+    """
+    try:
+        from dagster_celery.executor import CeleryExecutor
+    except ImportError as error:
+        raise MissingExtraError("celery", str(error.name), "executor celery") from error
+    of_workers: Any = load_yaml_from_path(str(deploy.CELERY))
+    return _Watched(
+        CeleryExecutor(
+            retries=RetryMode.from_config(config["retries"]),
+            broker=_address(BROKER_VARIABLE, "the queue from which Celery workers take steps"),
+            backend=_address(RESULTS_VARIABLE, "what Celery workers say when a step has ended"),
+            config_source=of_workers["execution"]["config"]["config_source"],
+        )
+    )
+
+
+def _address(variable: str, purpose: str) -> str:
+    if not (given := os.environ.get(variable, "").strip()):
+        raise MissingSettingError(variable, purpose)
+    return given
+
+
+class _Watched(dg.Executor):
+    """Dagster's Celery executor, which says in words when broker or workers are not there."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    @property
+    def retries(self) -> RetryMode:
+        retries: RetryMode = self._inner.retries
+        return retries
+
+    def app_args(self) -> dict[str, Any]:
+        """What Dagster's loop makes its Celery app of; it asks the executor of the run."""
+        args: dict[str, Any] = self._inner.app_args()
+        return args
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        from dagster_celery.make_app import make_app
+        from kombu.exceptions import OperationalError
+
+        # The loop registers its task anew for every step.
+        warnings.filterwarnings("ignore", message="Task name 'execute_plan' is already")
+        app = make_app(self.app_args())
+        broker = app.connection_for_write().as_uri()  # without the password
+        try:
+            if not _stop_what_is_over(app, plan_context.instance):
+                plan_context.log.warning(
+                    f"No Celery worker answers at {broker}: steps wait until one is started, by "
+                    "`dagster-celery worker start -A dagster_celery.app -y …/deploy/celery.yaml`."
+                )
+            yield from self._handing_out(app, plan_context, execution_plan)
+        except OperationalError as error:
+            raise BrokerUnavailableError(broker, str(error)) from error
+
+    def _handing_out(
+        self, app: Any, plan_context: Any, execution_plan: Any
+    ) -> Iterator[dg.DagsterEvent]:
+        """Dagster's loop. When the run is stopped, its steps on workers are stopped too, and the
+        slots that they had in the pools are free again."""
+        from dagster_celery.core_execution_loop import core_celery_execution_loop
+        from dagster_celery.executor import _submit_task
+
+        handed_out: list[str] = []
+        stopped = False
+
+        def hand_out(*arguments: Any) -> Any:
+            result = _submit_task(*arguments)
+            handed_out.append(result.id)
+            return result
+
+        try:
+            for event in core_celery_execution_loop(plan_context, execution_plan, hand_out):
+                if event.is_engine_event and _STOPPED in event.engine_event_data.metadata:
+                    stopped = True
+                    app.control.revoke(handed_out, terminate=True)
+                yield event
+        finally:
+            if stopped:
+                run_id = plan_context.dagster_run.run_id
+                plan_context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def _stop_what_is_over(app: Any, instance: dg.DagsterInstance) -> bool:
+    """Stops steps whose run has ended without them, as when its process was killed.
+
+    Returns:
+        Whether a worker answers at all.
+    """
+    answered = app.control.inspect(timeout=_ANSWER_SECONDS).active() or {}
+    for task in (task for tasks in answered.values() for task in tasks):
+        arguments = task["kwargs"].get("execute_step_args_packed", {})
+        run = instance.get_run_by_id(arguments.get("run_id", ""))
+        if run is not None and run.is_finished:
+            app.control.revoke(task["id"], terminate=True)
+    return bool(answered)
