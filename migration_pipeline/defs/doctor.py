@@ -21,7 +21,7 @@ from migration_pipeline.archive.doctor.diagnosis import (
 from migration_pipeline.archive.doctor.examine import examine, examine_archive
 from migration_pipeline.archive.doctor.repair import RepairReport, repair, repair_directory
 from migration_pipeline.archive.doctor.report import write_reports
-from migration_pipeline.defs import console, export, partitions, settings
+from migration_pipeline.defs import console, export, partitions, settings, status
 from migration_pipeline.defs.checks import findings_table
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import last_words, say_last
@@ -99,6 +99,7 @@ def examine_runs(
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         "loggers": console.CONFIG,
         "resources": {"archive": {"config": ArchiveResource().model_dump()}},

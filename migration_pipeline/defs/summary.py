@@ -21,7 +21,7 @@ from migration_pipeline.archive.summary.report import (
     ProjectReport,
     write_reports,
 )
-from migration_pipeline.defs import console, settings
+from migration_pipeline.defs import console, settings, status
 from migration_pipeline.defs.checks import FINDINGS_KEPT, findings_table
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import last_words, say_last
@@ -76,6 +76,7 @@ def summarize(
 @dg.job(
     name="summary",
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         "loggers": console.CONFIG,
         "resources": {"archive": {"config": ArchiveResource().model_dump()}},
