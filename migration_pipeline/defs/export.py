@@ -38,6 +38,7 @@ from migration_pipeline.errors import (
     UnknownPartitionError,
 )
 from migration_pipeline.mapping.forks import families
+from migration_pipeline.progress import still
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
 from migration_pipeline.sources.source import Event, RunRef, Selection
@@ -72,7 +73,7 @@ def plan_runs(
         runs = sum(taken["taken"]["grades"].values())
         yield dg.Output(taken, "planned", metadata={shown.TOTAL: runs, shown.DUE: 0})
         return
-    with retried(context):
+    with retried(context), still(context.log.info, f"{project}: listing its runs"):
         found = plan_export(opened, there, project, config.selection())
     late = _record_missing(
         context, there, project, [*found.present, *found.changed, *found.adopted]
@@ -148,7 +149,9 @@ def finish_export(
     archive: ArchiveResource,
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     opened, project = archive.open(), planned["project"]
-    found = examine(opened, project)
+    with still(context.log.info, f"{project}: looking at what lies in the archive"):
+        found = examine(opened, project)
+        curves = figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks))
     yield dg.Output(
         None,
         "result",
@@ -157,7 +160,7 @@ def finish_export(
             **planned["counts"],
             **figures.rates(chunks),
             **figures.runs_table(found),
-            **figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks)),
+            **curves,
         },
     )
     if planned["taken"] is not None:

@@ -32,6 +32,7 @@ from migration_pipeline.defs.export import (
     retried,
 )
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.progress import still
 from migration_pipeline.targets.damage import Damage, Handling, look_for_damage, with_damage
 from migration_pipeline.targets.loading import (
     LoadPlan,
@@ -155,7 +156,8 @@ def _plan_op(target: str) -> dg.OpDefinition:
         context: dg.OpExecutionContext, config: LoadConfig
     ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
         project = known_project(context)
-        with retried(context):
+        comparing = f"{project}: comparing the archive with {target}"
+        with retried(context), still(context.log.info, comparing):
             found, damage = _plan(context, target, project, config)
         late = _record_complete(context, target, found)
         chunks = _chunks(found, config)

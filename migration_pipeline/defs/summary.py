@@ -27,6 +27,7 @@ from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.errors import UnknownNameError
+from migration_pipeline.progress import still
 from migration_pipeline.sources.projects import NAMES_VARIABLE
 
 TABLE_ROWS = 500
@@ -68,7 +69,8 @@ def summarize(
                     f"{report.figures.project}: no float series matches {unmatched}"
                 )
 
-        reports = write_reports(opened, projects, problems, config.metrics, folder, done)
+        with still(context.log.info, f"summing up {len(projects)} project(s)"):
+            reports = write_reports(opened, projects, problems, config.metrics, folder, done)
         context.add_output_metadata(_metadata(reports, problems, folder))
         say_last(f"summary: {said(reports, problems)}; see {folder / MARKDOWN_NAME}")
 
