@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from migration_pipeline.status.picture import WIDTH
 from migration_pipeline_tests.browser.deployment import ARTIFACTS, Deployment, deployed, write_run
 from migration_pipeline_tests.machine import lacks
 
@@ -93,15 +94,18 @@ def test_a_backfill_of_two_projects_is_launched_from_the_page(
     page.get_by_role("button", name="Launch backfill").click()
     expect(page.get_by_text("Created backfill")).to_be_visible()
     dagster.wait("the backfill's end", lambda: all_ended(dagster, 2))
-    page.goto(f"{dagster.url}/runs")
-    expect(page.get_by_text("Success").first).to_be_visible()
+    page.goto(f"{dagster.url}/locations/{LOCATION}/jobs/migrate_project/runs")
+    expect(page.get_by_text("Success", exact=True)).to_have_count(2)
     keep(page, "3-backfill-done")
 
 
 def test_the_lineage_leads_from_source_to_target(page: Page, dagster: Deployment) -> None:
-    page.goto(f"{dagster.url}/assets/neptune/export?view=lineage&lineageScope=neighbors")
-    for name in ("source", "export"):
-        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    page.goto(f"{dagster.url}/assets/dummy/run?view=lineage&lineageScope=upstream&lineageDepth=5")
+    graph = page.locator("svg foreignObject")
+    for name in ("source", "export", "load"):
+        expect(graph.get_by_text(name, exact=True).first).to_be_visible()
+    expect(graph.get_by_text("run", exact=True)).to_have_count(2)  # in the archive, at the target
+    expect(graph.get_by_text("Loading...")).to_have_count(0)
     keep(page, "4-lineage")
 
 
@@ -117,9 +121,10 @@ def test_the_status_says_how_far_it_is(page: Page, dagster: Deployment) -> None:
     expect(page.get_by_text("archive: 5 of 5 runs; 2 of 2 projects done").first).to_be_visible()
     expect(page.get_by_text("dummy: 5 of 5 runs, 5 verified; 2 of 2").first).to_be_visible()
     keep(page, "6-status")
-    drawn = page.locator('img[alt="status"]').first
-    drawn.scroll_into_view_if_needed()
-    assert drawn.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+    page.get_by_text("Show Markdown").first.click()
+    drawn = page.locator('img[alt="status"]')
+    expect(drawn).to_be_visible()
+    assert drawn.evaluate("image => image.decode().then(() => image.naturalWidth)") == WIDTH
     keep(page, "7-status-picture")
     page.goto((dagster.home / "exports" / "report" / "status.html").as_uri())
     states = page.locator("#stages tbody td:nth-child(3)").all_inner_texts()

@@ -26,11 +26,16 @@ def job(instance: dg.DagsterInstance, tmp_path: Path, source: FakeSource) -> Exe
     """Runs `migrate_project` into the dummy."""
     instance.add_dynamic_partitions(str(partitions.projects.name), PROJECTS)
 
-    def run(project: str = "ws/alpha", **dummy: str) -> dg.ExecuteInProcessResult:
+    def run(
+        project: str = "ws/alpha", chunk_size: int = 0, **dummy: str
+    ) -> dg.ExecuteInProcessResult:
         config = {"path": str(tmp_path / "dummy"), **dummy}
         given = resources(tmp_path) | {"dummy": {"config": config}}
         return definitions.project_job(["dummy"]).execute_in_process(
-            run_config={"resources": given},
+            run_config={
+                "resources": given,
+                "ops": {"neptune__export": {"config": {"chunk_size": chunk_size}}},
+            },
             tags={"dagster/partition": project},
             instance=instance,
             raise_on_error=False,
@@ -200,7 +205,7 @@ def test_a_page_that_cannot_be_written_stops_nothing(
 def test_it_tells_running_from_stopped(
     job: Execute, instance: dg.DagsterInstance, source: FakeSource, tmp_path: Path
 ) -> None:
-    """Looked at while the third of four runs is read; then as if the process were gone."""
+    """Looked at while the second of two chunks is read; then as if the process were gone."""
     seen = []
 
     def look(run: str) -> None:
@@ -213,11 +218,16 @@ def test_it_tells_running_from_stopped(
             seen.append(stages(instance)["ws/alpha", "archive"])
 
     source.during = look
-    job()
+    job(chunk_size=2)
     assert [(stage.state, stage.total, stage.there) for stage in seen] == [
-        ("running", 4, 0),
-        ("stopped", 4, 0),
+        ("running", 4, 2),
+        ("stopped", 4, 2),
     ]
+    running, stopped = seen
+    assert running.rate
+    assert running.seconds_left
+    assert running.seconds_left == pytest.approx(40 / running.rate)  # two runs of 20 points
+    assert stopped.seconds_left is None
 
 
 def test_every_job_writes_it() -> None:
