@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from migration_pipeline.archive.summary.words import size
-from migration_pipeline.defs import records
+from migration_pipeline.defs import partitions, records
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.defs.status_records import stages_of
 from migration_pipeline.errors import MigrationError
@@ -134,6 +134,8 @@ HOOKS = {after_success, after_failure}
 
 
 def _write_after(context: dg.HookContext, what: str) -> None:
+    if not context.instance.get_dynamic_partitions(str(partitions.projects.name)):
+        return  # nothing began: no project is known, and no folder is made to say so
     archive: ArchiveResource = context.resources.archive
     moment = f"{context.step_key} {what} in Dagster run {context.run_id[:8]}"
     materialize(context.instance, archive.report_path, moment, context.log)
