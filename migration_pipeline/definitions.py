@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from migration_pipeline.defs import automation, execution, export, jobs, load, settings
+from migration_pipeline.defs import automation, execution, export, jobs, load, settings, status
 from migration_pipeline.defs.adopt import adopt
 from migration_pipeline.defs.console import console
 from migration_pipeline.defs.demo import demo
@@ -20,7 +20,9 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             export.export,
+            export.source_record,
             export.run_records,
+            status.status,
             *(load.load_asset(name) for name in target_names()),
             *(load.run_records(name) for name in target_names()),
         ],
@@ -34,7 +36,7 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
             summary,
             demo,
         ],
-        sensors=[automation.discover_projects],
+        sensors=[automation.discover_projects, automation.follow_source],
         schedules=[automation.nightly],
         resources={
             "archive": ArchiveResource(),

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 INTERVAL = 5.0
 """Seconds between two sentences, so that the next one comes before ten have passed."""
 
 
+@contextmanager
+def speaking(say: Callable[[str], None], sentence: Callable[[], str]) -> Iterator[None]:
+    """Says the sentence of the moment every few seconds while the block runs.
+
+    From a thread of its own, so that one long request or file does not mute it.
+    """
+    stop = threading.Event()
+
+    def speak() -> None:
+        while not stop.wait(INTERVAL):
+            say(sentence())
+
+    thread = threading.Thread(target=speak, name="speaking", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def still(say: Callable[[str], None], what: str) -> AbstractContextManager[None]:
+    """Says every few seconds that something goes on, where there is nothing to count."""
+    started = time.monotonic()
+    return speaking(say, lambda: f"{what}: {time.monotonic() - started:.0f} s so far")
+
+
 class Progress:
-    """Counts runs, points and bytes; speaks from a thread of its own, so long requests do not mute
-    it.
+    """Counts runs, points and bytes, and speaks of them.
 
     Args:
         action: the verb, such as `export`.
@@ -21,20 +48,18 @@ class Progress:
     """
 
     def __init__(self, action: str, total: int, say: Callable[[str], None]) -> None:
-        self.action, self.total, self._say = action, total, say
+        self.action, self.total = action, total
         self.done = self.failed = self.points = self.bytes = 0
         self._started = time.monotonic()
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._speak, daemon=True)
+        self._speaking = speaking(say, self.sentence)
 
     def __enter__(self) -> Progress:
-        self._thread.start()
+        self._speaking.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._speaking.__exit__(None, None, None)
 
     def add(self, points: int = 0, size: int = 0) -> None:
         with self._lock:
@@ -59,7 +84,3 @@ class Progress:
             f"{self.bytes:,} bytes of files, {self.points / max(elapsed, 1e-3):,.0f} points/s, "
             f"time left {left}"
         )
-
-    def _speak(self) -> None:
-        while not self._stop.wait(INTERVAL):
-            self._say(self.sentence())

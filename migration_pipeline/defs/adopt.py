@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.defs import console, export, partitions, records, settings
+from migration_pipeline.defs import console, export, partitions, records, settings, status
 from migration_pipeline.defs.checks import examine, findings_table
 from migration_pipeline.defs.examined import GRADED, take
 from migration_pipeline.defs.export import OWNERS, Payload
@@ -94,6 +94,7 @@ def summary(projects: Sequence[str], taken: Sequence[Payload]) -> str:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         "loggers": console.CONFIG,
         "resources": {"archive": {"config": ArchiveResource().model_dump()}},

@@ -1,17 +1,40 @@
-"""What runs by itself once it is turned on: discovery of projects, and a nightly `migrate`."""
+"""What runs by itself once it is turned on: discovery of projects, a nightly `migrate`, and the
+sensor that migrates a project whenever its runs are new or changed."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from migration_pipeline.defs import partitions, settings
+from migration_pipeline.defs import export, partitions, settings
+from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.export import OWNERS
-from migration_pipeline.defs.jobs import migrate
+from migration_pipeline.defs.jobs import PROJECT_JOB, TARGETS_VARIABLE, migrate
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
+from migration_pipeline.errors import MigrationError
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
     NAMES_VARIABLE,
     ProjectChoice,
 )
+from migration_pipeline.sources.source import RunRef
+
+FOLLOWING_SECONDS = 30.0
+"""Spent on listing projects in one evaluation; Dagster stops one after 60. The rest comes next."""
+AGAIN_SECONDS = 3600
+"""After a failure."""
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_RETRIES = {"dagster/max_retries": "2"}
+"""Of a Dagster run whose process died; `dagster.yaml` turns such retries on."""
 
 
 @dg.sensor(
@@ -25,17 +48,102 @@ from migration_pipeline.sources.projects import (
 def discover_projects(
     context: dg.SensorEvaluationContext, source: SourceResource, archive: ArchiveResource
 ) -> dg.SensorResult | dg.SkipReason:
-    choice = ProjectChoice(
-        settings.names(NAMES_VARIABLE),
-        settings.text(INCLUDE_VARIABLE),
-        settings.text(EXCLUDE_VARIABLE),
-    )
-    found = choice.of(source.open(archive).list_projects())
+    found = _choice().of(source.open(archive).list_projects())
     known = set(context.instance.get_dynamic_partitions(str(partitions.projects.name)))
     new = [key for p in found if (key := partitions.project_partition(p)) not in known]
     if not new:
         return dg.SkipReason(f"none of the source's {len(found)} projects is new")
     return dg.SensorResult(dynamic_partitions_requests=[partitions.projects.build_add_request(new)])
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    job_name=PROJECT_JOB,
+    description="Lists the runs of every project at the source and starts `migrate_project` for "
+    "each project with new or changed runs; new projects become partitions. What is loaded is what "
+    f"{TARGETS_VARIABLE} names. A project that a Dagster run is at work on waits; one whose run "
+    "failed is tried again an hour later.",
+    owners=OWNERS,
+)
+def follow_source(
+    context: dg.SensorEvaluationContext, source: SourceResource, archive: ArchiveResource
+) -> dg.SensorResult:
+    opened = source.open(archive)
+    projects = sorted(_choice().of(opened.list_projects()))
+    seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+    turn = seen.pop("", "")
+    busy = _busy(context.instance)
+    requests: list[dg.RunRequest] = []
+    observed: list[dg.AssetObservation] = []
+    until, begun = time.monotonic() + FOLLOWING_SECONDS, False
+    for project in _from(projects, turn):
+        turn = project
+        if begun and time.monotonic() > until:
+            break
+        begun, key = True, partitions.project_partition(project)
+        if key in busy:
+            continue
+        try:
+            runs = opened.list_runs(project, ExportConfig().selection())
+        except MigrationError as error:  # the others are followed all the same
+            context.log.error(f"{project} cannot be listed: {error}")
+            continue
+        state, failed = _state(runs), _failed_before(context.instance, key)
+        if seen.get(key) != state or failed:
+            seen[key] = state
+            observed.append(export.observation(key, len(runs)))
+            run_key = f"{key} {state} {failed}".strip()
+            requests.append(dg.RunRequest(run_key=run_key, partition_key=key, tags=_RETRIES))
+    else:
+        turn = ""
+    known = set(context.instance.get_dynamic_partitions(str(partitions.projects.name)))
+    added = [str(r.partition_key) for r in requests if r.partition_key not in known]
+    return dg.SensorResult(
+        run_requests=requests,
+        dynamic_partitions_requests=[partitions.projects.build_add_request(added)] if added else [],
+        asset_events=observed,
+        cursor=json.dumps({**seen, "": turn}),
+        skip_reason=None if requests else f"none of {len(projects)} project(s) is new or changed",
+    )
+
+
+def _choice() -> ProjectChoice:
+    return ProjectChoice(
+        settings.names(NAMES_VARIABLE),
+        settings.text(INCLUDE_VARIABLE),
+        settings.text(EXCLUDE_VARIABLE),
+    )
+
+
+def _from(projects: Sequence[str], turn: str) -> Iterator[str]:
+    """All of them, beginning with the one that an evaluation before did not reach."""
+    yield from (project for project in projects if project >= turn)
+    yield from (project for project in projects if project < turn)
+
+
+def _state(runs: Sequence[RunRef]) -> str:
+    """Differs when a run is new, gone or changed."""
+    digest = hashlib.blake2b(digest_size=16)
+    for run in sorted(runs, key=lambda run: str(run.key)):
+        digest.update(f"{run.key}\0{run.modified}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _busy(instance: dg.DagsterInstance) -> set[str]:
+    """Partitions that an unfinished Dagster run is at work on."""
+    unfinished = dg.RunsFilter(statuses=_UNFINISHED)
+    return {run.tags.get("dagster/partition", "") for run in instance.get_runs(unfinished)}
+
+
+def _failed_before(instance: dg.DagsterInstance, partition: str) -> str:
+    """Id of the partition's last Dagster run if that failed long enough ago to try again."""
+    tags = {"dagster/partition": partition}
+    for last in instance.get_run_records(dg.RunsFilter(job_name=PROJECT_JOB, tags=tags), limit=1):
+        failed = last.dagster_run.status == dg.DagsterRunStatus.FAILURE
+        if failed and time.time() - (last.end_time or 0) > AGAIN_SECONDS:
+            return last.dagster_run.run_id
+    return ""
 
 
 nightly = dg.ScheduleDefinition(

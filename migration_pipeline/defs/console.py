@@ -32,6 +32,14 @@ def our_message(error: Any) -> str:
     return ""
 
 
+def message_of(error: Any) -> str:
+    """Our own message if there is one, else the innermost."""
+    innermost = error
+    while innermost is not None and innermost.cause is not None:
+        innermost = innermost.cause
+    return our_message(error) or str(innermost.message if innermost else "unknown error").strip()
+
+
 class _Sentences(logging.Formatter):
     """`12:34:56 sentence`."""
 

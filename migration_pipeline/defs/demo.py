@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_pipeline.defs import console
+from migration_pipeline.defs import console, status
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.export_figures import OF_THEM
 from migration_pipeline.defs.jobs import (
@@ -62,6 +62,8 @@ def migrate_sample(context: dg.OpExecutionContext) -> None:
             source = SourceResource(kind=kind, api_token_variable=TOKEN_VARIABLE)
             archive = ArchiveResource(**given["resources"]["archive"]["config"])
             outcomes += migrate_all(context, source, archive, config, config.run_config(given))
+    folder = Path(FOLDER).absolute() / "report"
+    status.materialize(context.instance, str(folder), "the demo ended", context.log)
     text = report(outcomes, time.monotonic() - started)
     say_last(text)
     context.add_output_metadata({"report": dg.MetadataValue.md(f"```\n{text}\n```")})

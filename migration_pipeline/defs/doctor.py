@@ -21,16 +21,16 @@ from migration_pipeline.archive.doctor.diagnosis import (
 from migration_pipeline.archive.doctor.examine import examine, examine_archive
 from migration_pipeline.archive.doctor.repair import RepairReport, repair, repair_directory
 from migration_pipeline.archive.doctor.report import write_reports
-from migration_pipeline.defs import console, export, partitions, settings
+from migration_pipeline.defs import console, export, partitions, settings, status
 from migration_pipeline.defs.checks import findings_table
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.progress import speaking, still
 from migration_pipeline.sources.projects import NAMES_VARIABLE
 
 NOT_DAMAGED = "not_damaged"
 RUNS_KEPT = 100
-_LOG_EVERY = 1_000
 
 
 class DoctorConfig(dg.Config):
@@ -73,19 +73,25 @@ def examine_runs(
         if config.repair_to:
             to = repair_directory(config.repair_to, opened)
 
-        def progress(project: str, done: int, runs: int) -> None:
-            if done % _LOG_EVERY == 0 or done == runs:
-                context.log.info(f"{project}: {done} of {runs} runs examined")
+        doing = "looking for projects"
 
-        found = examine_archive(
-            opened,
-            config.projects,
-            thorough=config.thorough,
-            errors=archive.errors(),
-            progress=progress,
-        )
-        repairs = [repair(opened, project, to) for project in found.projects] if to else []
-        paths = write_reports(found, Path(archive.report_path).absolute(), repairs)
+        def progress(project: str, done: int, runs: int) -> None:
+            nonlocal doing
+            doing = f"{project}: {done} of {runs} runs examined"
+            if done == runs:
+                context.log.info(doing)
+
+        with speaking(context.log.info, lambda: doing):
+            found = examine_archive(
+                opened,
+                config.projects,
+                thorough=config.thorough,
+                errors=archive.errors(),
+                progress=progress,
+            )
+        with still(context.log.info, "repairing and writing reports"):
+            repairs = [repair(opened, project, to) for project in found.projects] if to else []
+            paths = write_reports(found, Path(archive.report_path).absolute(), repairs)
         context.add_output_metadata(
             {
                 **grades_metadata(found.grades(), _runs(found), found.all_findings()),
@@ -99,6 +105,7 @@ def examine_runs(
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         "loggers": console.CONFIG,
         "resources": {"archive": {"config": ArchiveResource().model_dump()}},
@@ -124,12 +131,9 @@ def not_damaged(
     context: dg.AssetCheckExecutionContext, config: CheckConfig, archive: ArchiveResource
 ) -> dg.AssetCheckResult:
     opened = archive.open()
-    found = examine(
-        opened,
-        partitions.project_of(context.partition_key),
-        thorough=config.thorough,
-        errors=archive.errors(),
-    )
+    project = partitions.project_of(context.partition_key)
+    with still(context.log.info, f"{project}: examining its runs"):
+        found = examine(opened, project, thorough=config.thorough, errors=archive.errors())
     return dg.AssetCheckResult(
         passed=not found.grades()["damaged"],
         metadata=grades_metadata(found.grades(), found.runs, found.findings),

@@ -6,8 +6,6 @@ himself (`targets.damage`).
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -16,7 +14,7 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.diagnosis import GRADES, Diagnosis
 from migration_pipeline.defs import records
 from migration_pipeline.defs.checks import FINDINGS_KEPT, WHOLE, Examination, findings_table
-from migration_pipeline.progress import INTERVAL
+from migration_pipeline.progress import speaking
 from migration_pipeline.sources.archive.source import ArchiveSource
 
 GRADED = {grade: f"runs {grade}" for grade in GRADES}
@@ -36,7 +34,14 @@ def take(
         Plain data: figures of the grades, the number of new records, the first damaged runs with
         what is wrong with them.
     """
-    found = source.examine(project, _spoken(project, context.log.info))
+    done = total = 0
+
+    def progress(examined: int, of: int) -> None:
+        nonlocal done, total
+        done, total = examined, of
+
+    with speaking(context.log.info, lambda: f"{project}: examined {done} of {total} runs"):
+        found = source.examine(project, progress)
     new = records.record_grades(context, archive, found)
     grades = {GRADED[grade]: count for grade, count in found.grades().items()}
     said = ", ".join(f"{count} {grade}" for grade, count in found.grades().items())
@@ -45,19 +50,6 @@ def take(
         context.log.warning(f"{project}: {finding.text}")
     damaged = [(str(run.key), why(run)) for run in found.runs if run.grade == "damaged"]
     return {"grades": grades, "new": new, "damaged": damaged[:FINDINGS_KEPT]}
-
-
-def _spoken(project: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says how far the examination is, every few seconds."""
-    spoken = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken >= INTERVAL:
-            spoken = time.monotonic()
-            say(f"{project}: examined {done} of {total} runs")
-
-    return tell
 
 
 def why(run: Diagnosis) -> str:

@@ -17,7 +17,8 @@ import dagster as dg
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import export_figures as figures
-from migration_pipeline.defs import guards, partitions, records
+from migration_pipeline.defs import guards, partitions, records, status
+from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
     WHOLE,
     WHOLE_REMEDY,
@@ -37,12 +38,14 @@ from migration_pipeline.errors import (
     UnknownPartitionError,
 )
 from migration_pipeline.mapping.forks import families
+from migration_pipeline.progress import still
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
 from migration_pipeline.sources.source import Event, RunRef, Selection
 
 KEY = dg.AssetKey(["neptune", "export"])
-GROUP, OWNERS, KINDS = "archive", ["team:migration"], {"neptune", "parquet"}
+SOURCE = dg.AssetKey(["neptune", "source"])
+GROUP, OWNERS, KINDS = "archive", status.OWNERS, {"neptune", "parquet"}
 POOL = "neptune_source"
 MAX_RETRIES = 2
 """Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
@@ -52,6 +55,7 @@ Payload = dict[str, Any]
 
 
 @dg.op(
+    ins={"listed": dg.In(dg.Nothing)},
     out={"due": dg.DynamicOut(dict), "planned": dg.Out(dict)},
     pool=POOL,
     description="Lists the project at the source and compares it with the archive.",
@@ -65,9 +69,11 @@ def plan_runs(
     project, there = known_project(context), archive.open()
     opened = source.open(archive)
     if isinstance(opened, ArchiveSource):
-        yield dg.Output(_taken(context, opened, there, project, config.selection()), "planned")
+        taken = _taken(context, opened, there, project, config.selection())
+        runs = sum(taken["taken"]["grades"].values())
+        yield dg.Output(taken, "planned", metadata={shown.TOTAL: runs, shown.DUE: 0})
         return
-    with retried(context):
+    with retried(context), still(context.log.info, f"{project}: listing its runs"):
         found = plan_export(opened, there, project, config.selection())
     late = _record_missing(
         context, there, project, [*found.present, *found.changed, *found.adopted]
@@ -90,7 +96,10 @@ def plan_runs(
         "unchanged": len(found.present),
         "adopted": len(found.adopted),
     }
-    yield dg.Output(_planned(project, counts), "planned")
+    total = len(found.due) + len(found.present) + len(found.adopted)
+    context.log_event(observation(context.partition_key, total))
+    said = {shown.TOTAL: total, shown.DUE: len(found.due)}
+    yield dg.Output(_planned(project, counts), "planned", metadata=said)
 
 
 @dg.op(
@@ -114,6 +123,13 @@ def export_chunk(
         report = export_runs(source.open(archive), opened, missing, selection, context.log.info)
         raise_failures("export", project, report.failures)
     exported = [m for m in records.readable_manifests(opened, project, keys).values() if m]
+    context.add_output_metadata(
+        {
+            shown.DONE: len(exported),
+            shown.POINTS: sum(m.points for m in exported),
+            shown.BYTES: sum(m.bytes for m in exported),
+        }
+    )
     return {
         "points": sum(m.points for m in exported),
         "bytes": sum(m.bytes for m in exported),
@@ -133,7 +149,9 @@ def finish_export(
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     guards.begin(context, planned)
     opened, project = archive.open(), planned["project"]
-    found = examine(opened, project)
+    with still(context.log.info, f"{project}: looking at what lies in the archive"):
+        found = examine(opened, project)
+        curves = figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks))
     yield dg.Output(
         None,
         "result",
@@ -142,7 +160,7 @@ def finish_export(
             **planned["counts"],
             **figures.rates(chunks),
             **figures.runs_table(found),
-            **figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks)),
+            **curves,
         },
     )
     if planned["taken"] is not None:
@@ -164,6 +182,7 @@ WHOLE_SPEC = whole_spec(KEY)
 
 @dg.graph_asset(
     key=KEY,
+    ins={"listed": dg.AssetIn(key=SOURCE, dagster_type=dg.Nothing)},
     description="A project in the archive: Parquet parts and files, a manifest in each run's part "
     "0. Repeating it exports what is new, changed or missing.",
     config=export_config,
@@ -173,13 +192,23 @@ WHOLE_SPEC = whole_spec(KEY)
     kinds=KINDS,
     tags={"source": "neptune"},
     check_specs=[WHOLE_SPEC],
+    hooks=status.HOOKS,
 )
-def export() -> Mapping[str, Any]:
-    due, planned = plan_runs()
+def export(listed: Any) -> Mapping[str, Any]:
+    due, planned = plan_runs(listed)
     result, whole = finish_export(planned, due.map(export_chunk).collect())
     return {"result": result, WHOLE_SPEC.get_python_identifier(): whole}
 
 
+source_record = dg.AssetSpec(
+    SOURCE,
+    description="A project where it comes from, as it was last listed: by an export, or by the "
+    "sensor `follow_source` when something was new.",
+    partitions_def=partitions.projects,
+    group_name="source",
+    owners=OWNERS,
+    kinds={"neptune"},
+)
 run_records = dg.AssetSpec(
     records.EXPORTED,
     deps=[dg.AssetDep(KEY, partition_mapping=dg.AllPartitionMapping())],
@@ -189,6 +218,11 @@ run_records = dg.AssetSpec(
     owners=OWNERS,
     kinds=KINDS,
 )
+
+
+def observation(partition: str, runs: int) -> dg.AssetObservation:
+    """That a project was listed at the source."""
+    return dg.AssetObservation(SOURCE, partition=partition, metadata={"runs": runs})
 
 
 def _taken(

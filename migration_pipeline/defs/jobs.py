@@ -25,6 +25,7 @@ from migration_pipeline.defs import (
     partitions,
     records,
     settings,
+    status,
 )
 from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
 from migration_pipeline.defs.config import ExportConfig
@@ -159,6 +160,7 @@ def migrate_project(targets: Sequence[str]) -> Any:
 
 @dg.job(
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         **default_config(target_names()),
         "ops": {"migrate_projects": {"config": MigrateConfig().model_dump()}},
@@ -232,7 +234,7 @@ def run_project(
     )
     tags = {
         "dagster/partition": partitions.project_partition(project),
-        "migration/started_by": parent_run,
+        status.STARTED_BY: parent_run,
         liveness.TAG: liveness.this_process(),
     }
     started = time.monotonic()
@@ -264,7 +266,7 @@ def _take(event: dg.DagsterEvent, outcome: Outcome) -> None:
     elif event.is_step_failure:
         failure = event.step_failure_data
         said = failure.user_failure_data and failure.user_failure_data.description
-        outcome.errors.append(said or _message(failure.error))
+        outcome.errors.append(said or console.message_of(failure.error))
     elif event.is_job_failure and (said := console.our_message(event.job_failure_data.error)):
         outcome.errors.append(said)  # not of a step: there was nobody to do it
 
@@ -279,17 +281,6 @@ def _was_interrupted(event: dg.DagsterEvent) -> bool:
 
 def _figures(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, Any]:
     return {name: value.value for name, value in metadata.items()}
-
-
-def _message(error: Any) -> str:
-    """Our own message if there is one, else the innermost."""
-    innermost = error
-    while innermost is not None and innermost.cause is not None:
-        innermost = innermost.cause
-    return (
-        console.our_message(error)
-        or str(innermost.message if innermost else "unknown error").strip()
-    )
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

@@ -5,7 +5,7 @@ is there, whatever a record or an earlier check says.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -13,8 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.defs import export, guards, partitions, records, settings
+from migration_pipeline.defs import export, guards, partitions, records, settings, status
 from migration_pipeline.defs import load_figures as figures
+from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
     HELD,
     LEFT_OUT_COUNT,
@@ -31,6 +32,7 @@ from migration_pipeline.defs.export import (
     retried,
 )
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.progress import still
 from migration_pipeline.targets.damage import Damage, Handling, look_for_damage, with_damage
 from migration_pipeline.targets.loading import (
     LoadPlan,
@@ -106,6 +108,7 @@ def load_asset(target: str) -> dg.AssetsDefinition:
         kinds={"neptune", target},
         tags={"target": target},
         check_specs=[spec],
+        hooks=status.HOOKS,
     )
     def load(exported: Any) -> Mapping[str, Any]:
         due, planned = plan(exported)
@@ -153,7 +156,8 @@ def _plan_op(target: str) -> dg.OpDefinition:
         context: dg.OpExecutionContext, config: LoadConfig
     ) -> Iterator[dg.DynamicOutput[Payload] | dg.Output[Payload]]:
         project = known_project(context)
-        with retried(context):
+        comparing = f"{project}: comparing the archive with {target}"
+        with retried(context), still(context.log.info, comparing):
             found, damage = _plan(context, target, project, config)
         late = _record_complete(context, target, found)
         chunks = _chunks(found, config)
@@ -176,7 +180,15 @@ def _plan_op(target: str) -> dg.OpDefinition:
                 guards.CODE: guards.THIS_CODE,
             }
             yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
-        yield dg.Output(_planned(found, config, damage), "planned")
+        yield dg.Output(
+            _planned(found, config, damage),
+            "planned",
+            metadata={
+                shown.TOTAL: len(found.due) + len(found.complete),
+                shown.DUE: sum(map(len, chunks)),
+                shown.LEFT_OUT: len(damage.left_out) if config.damaged != "fail" else 0,
+            },
+        )
 
     return plan
 
@@ -205,12 +217,19 @@ def _chunk_op(target: str) -> dg.OpDefinition:
                 parallel=config.parallel or None,
                 progress=context.log.info,
             )
-            done = [
-                (run.key, figures.of_load(run)) for run in result.runs if run.report or run.verdict
-            ]
-            records.record(context, records.loaded(target), done)
+            done = [run for run in result.runs if run.report or run.verdict]
+            sizes = _sizes(resource, due["project"], [run.key for run in done if not run.report])
+            records.record(
+                context,
+                records.loaded(target),
+                [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
+            )
             raise_failures("load", f"{due['project']} into {target}", result.failures)
-        return figures.of_chunk(result)
+        found = figures.of_chunk(result)
+        context.add_output_metadata(
+            {shown.DONE: len(done), **{name: found[name] for name in (shown.POINTS, shown.BYTES)}}
+        )
+        return found
 
     return chunk
 
@@ -289,7 +308,25 @@ def _record_complete(context: dg.OpExecutionContext, target: str, found: LoadPla
     asset = records.loaded(target)
     known = records.recorded(context.instance, asset, found.project) if found.complete else set()
     missing = [key for key in found.complete if partitions.run_partition(key) not in known]
-    return records.record(context, asset, [(key, {"target": found.address}) for key in missing])
+    sizes = _sizes(context.resources.archive, found.project, missing)
+    unverified = set(found.unverified)
+    said = [
+        (key, {"target": found.address, "verified": key not in unverified, **sizes.get(key, {})})
+        for key in missing
+    ]
+    return records.record(context, asset, said)
+
+
+def _sizes(
+    resource: ArchiveResource, project: str, keys: Sequence[RunKey]
+) -> dict[RunKey, records.Metadata]:
+    """Of runs that are at a target already: what the archive says, where it has a manifest."""
+    found = records.readable_manifests(resource.open(), project, keys) if keys else {}
+    return {
+        key: {shown.POINTS: manifest.points, shown.BYTES: manifest.bytes}
+        for key, manifest in found.items()
+        if manifest
+    }
 
 
 def _chunks(found: LoadPlan, config: LoadConfig) -> list[list[RunKey]]:

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from migration_pipeline.defs import settings
+from migration_pipeline.defs import settings, status
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
 from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
@@ -166,6 +166,7 @@ def _default_config() -> dict[str, Any]:
 @dg.job(
     name="plan",
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config=_default_config(),
     description="Says what a load of the archive would do at each target, before anything is sent: "
     "losses and renames by name, step multipliers, requests, estimated times, what is there "

@@ -21,12 +21,13 @@ from migration_pipeline.archive.summary.report import (
     ProjectReport,
     write_reports,
 )
-from migration_pipeline.defs import console, settings
+from migration_pipeline.defs import console, settings, status
 from migration_pipeline.defs.checks import FINDINGS_KEPT, findings_table
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.errors import UnknownNameError
+from migration_pipeline.progress import still
 from migration_pipeline.sources.projects import NAMES_VARIABLE
 
 TABLE_ROWS = 500
@@ -68,7 +69,8 @@ def summarize(
                     f"{report.figures.project}: no float series matches {unmatched}"
                 )
 
-        reports = write_reports(opened, projects, problems, config.metrics, folder, done)
+        with still(context.log.info, f"summing up {len(projects)} project(s)"):
+            reports = write_reports(opened, projects, problems, config.metrics, folder, done)
         context.add_output_metadata(_metadata(reports, problems, folder))
         say_last(f"summary: {said(reports, problems)}; see {folder / MARKDOWN_NAME}")
 
@@ -76,6 +78,7 @@ def summarize(
 @dg.job(
     name="summary",
     executor_def=dg.in_process_executor,
+    hooks=status.HOOKS,
     config={
         "loggers": console.CONFIG,
         "resources": {"archive": {"config": ArchiveResource().model_dump()}},

@@ -23,7 +23,7 @@ from migration_pipeline.mapping.forecast import (
 from migration_pipeline.mapping.scan import step_decimals
 from migration_pipeline.mapping.steps import check_multiplier
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping
-from migration_pipeline.progress import Progress
+from migration_pipeline.progress import Progress, still
 from migration_pipeline.targets.damage import Damage, Handling, look_for_damage
 from migration_pipeline.targets.forecast_sums import ProjectForecast, TargetForecast
 from migration_pipeline.targets.planning import Comparison, LoadSettings, compare
@@ -82,12 +82,14 @@ def forecast_project(
     result = ProjectForecast(project)
     unreadable: list[DamagedPartError] = []
     runs = archive.runs(project, unreadable)
-    asked = [_ask(candidate, project, settings, runs) for candidate in candidates]
+    with still(progress, f"{project}: asking the targets what is there"):
+        asked = [_ask(candidate, project, settings, runs) for candidate in candidates]
     result.targets = [forecast for forecast, _ in asked]
     compared = _compare(asked, settings, runs)
     damage = Damage(archive)
     if unreadable or any(against.reasons or against.unreadable for against in compared):
-        damage = look_for_damage(archive, project, handling, errors)
+        with still(progress, f"{project}: looking for damage"):
+            damage = look_for_damage(archive, project, handling, errors)
     if damage.left_out or damage.loaded:
         unreadable.clear()
         runs = damage.archive.runs(project, unreadable)

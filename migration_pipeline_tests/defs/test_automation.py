@@ -1,14 +1,18 @@
-"""Discovery adds projects, limits itself to the named ones, and removes none."""
+"""Discovery adds projects and removes none; following starts what is new, changed or failed."""
 
 from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from migration_pipeline.defs import partitions
-from migration_pipeline.defs.automation import discover_projects
+from migration_pipeline.defs import automation, partitions
+from migration_pipeline.defs.automation import discover_projects, follow_source
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
-from migration_pipeline_tests.defs.fakes import FakeSource
+from migration_pipeline_tests.defs.fakes import MODIFIED, FakeSource
 
 NAME = str(partitions.projects.name)
 
@@ -46,3 +50,90 @@ def test_named_projects_limit_it(
 ) -> None:
     monkeypatch.setenv("NEPTUNE_PROJECT", "ws/beta, ws/unknown")
     assert evaluate(instance) == ["ws/beta"]
+
+
+class Follower:
+    """The sensor as the daemon runs it: with the cursor that it left."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.cursor: str | None = None
+        self.run_keys: list[str] = []
+        self.added: list[str] = []
+        self.listed: dict[str, Any] = {}
+
+    def tick(self) -> list[str]:
+        """Partitions for which a run is asked."""
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        result = follow_source(
+            context, source=SourceResource(kind="fake"), archive=ArchiveResource()
+        )
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        self.added = [k for r in result.dynamic_partitions_requests or () for k in r.partition_keys]
+        self.listed = {str(e.partition): e.metadata["runs"].value for e in result.asset_events}
+        requests = result.run_requests or []
+        self.run_keys += [str(request.run_key) for request in requests]
+        return [str(request.partition_key) for request in requests]
+
+
+@pytest.fixture
+def follower(instance: dg.DagsterInstance, source: FakeSource) -> Follower:
+    return Follower(instance)
+
+
+def test_what_is_new_or_changed_is_followed_once(follower: Follower, source: FakeSource) -> None:
+    follower.instance.add_dynamic_partitions(NAME, ["ws/alpha"])
+    assert follower.tick() == ["ws/alpha", "ws/beta"]
+    assert follower.added == ["ws/beta"]
+    assert follower.listed == {"ws/alpha": 4, "ws/beta": 2}
+    assert follower.tick() == []
+    source.projects["ws/beta"].append("b-3")
+    assert follower.tick() == ["ws/beta"]
+    source.modified["a-1"] = MODIFIED + timedelta(seconds=1)
+    assert follower.tick() == ["ws/alpha"]
+    assert follower.tick() == []
+    assert len(set(follower.run_keys)) == 4
+
+
+def test_a_project_at_work_waits_and_loses_nothing(follower: Follower, source: FakeSource) -> None:
+    tags = {"dagster/partition": "ws/alpha"}
+    working = follower.instance.create_run_for_job(dg.job(name="at_work")(lambda: None), tags=tags)
+    assert follower.tick() == ["ws/beta"]
+    follower.instance.report_run_canceled(working)
+    assert follower.tick() == ["ws/alpha"]
+
+
+def test_a_failure_is_tried_again_later_and_once(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower.tick()
+    tags = {"dagster/partition": "ws/alpha"}
+    failed = follower.instance.create_run_for_job(
+        dg.job(name="migrate_project")(lambda: None), tags=tags
+    )
+    follower.instance.report_run_failed(failed)
+    assert follower.tick() == []
+    monkeypatch.setattr(automation, "AGAIN_SECONDS", -60)
+    assert follower.tick() == ["ws/alpha"]
+    assert follower.tick() == ["ws/alpha"]
+    assert follower.run_keys[-1] == follower.run_keys[-2]  # for which Dagster starts one run
+
+
+def test_a_project_that_cannot_be_listed_holds_up_no_other(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "list_projects", lambda: ["ws/alpha", "ws/away", "ws/beta"])
+    assert follower.tick() == ["ws/alpha", "ws/beta"]
+
+
+def test_what_takes_long_is_continued_where_it_stopped(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automation, "FOLLOWING_SECONDS", -1.0)
+    assert follower.tick() == ["ws/alpha"]
+    assert json.loads(str(follower.cursor))[""] == "ws/beta"
+    assert follower.tick() == ["ws/beta"]
+    assert follower.tick() == []
+    source.projects["ws/beta"].append("b-3")
+    assert [follower.tick(), follower.tick()].count(["ws/beta"]) == 1
