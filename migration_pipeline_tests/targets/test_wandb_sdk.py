@@ -7,8 +7,8 @@ import inspect
 import json
 import os
 import re
-import socket
 import shutil
+import socket
 import subprocess
 import sys
 import threading
