@@ -147,10 +147,18 @@ class Connection:
         if body is not None:
             sent["Content-Type"] = "application/json"
         with self.send(document, operation, params, content, sent, once=once) as answer:
-            try:
-                return answer.json()
-            except ValueError as error:
-                raise self._refusals.stranger(operation, answer) from error
+            return self.said(operation, answer)
+
+    def said(self, operation: str, answer: requests.Response) -> Any:
+        """The JSON of an answer.
+
+        Raises:
+            TargetRefusedError: it is something else.
+        """
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise self._refusals.stranger(operation, answer) from error
 
     def send(
         self,
