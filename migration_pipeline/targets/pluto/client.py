@@ -89,14 +89,15 @@ class PlutoTarget:
 
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
         found = self._finder.all(project, mapping)
-        return {key: target_run(runs) for key, runs in found.items()}
+        most = self.capabilities.files_per_run
+        return {key: target_run(runs, most) for key, runs in found.items()}
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
         found = self._finder.one(key, mapping)
         self._known.pop((mapping, key), None)
         if found and not found[0].discarded:
             self._known[mapping, key] = found[0]
-        return target_run(found)
+        return target_run(found, self.capabilities.files_per_run)
 
     # --- loading --------------------------------------------------------------------------------
 
