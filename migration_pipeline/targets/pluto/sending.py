@@ -25,6 +25,7 @@ import pyarrow as pa
 from migration_pipeline.archive.schema import MICROS
 from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.keys import key_names
 from migration_pipeline.mapping.points import Points, Sent, out_of_range, unshown
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.steps import Bools, step_micros
@@ -133,9 +134,13 @@ class PlutoSender(RemoteSender):
         if not self.files.series or self._run.marks.get("texts") == TEXTS_SENT:
             return
         taken = set(self._registered)
+        native = {"string_series": "native", "histogram_series": "native"}
+        names = key_names(self.files.series, self.can.model_copy(update=native))
         self._configure({MARKS: {"texts": TEXTS_BEGUN}})
         for (path, kind), name in sorted(self.files.series.items()):
-            shown = path if path not in taken else f"{path} ({kind.removesuffix('_series')})"
+            shown = names[path, kind]
+            if shown in taken:
+                shown = f"{shown} ({kind.removesuffix('_series')})"
             taken.add(shown)
             self._texts(shown, kind, self.scratch / name)
         self._configure({MARKS: {"texts": TEXTS_SENT}})
