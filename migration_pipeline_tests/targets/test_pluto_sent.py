@@ -213,7 +213,7 @@ def test_nothing_of_the_loading_machine_is_sent(folder: Path, tmp_path: Path, co
         "host": socket.gethostname(),
         "folder": str(Path.cwd()),
         "archive": str(tmp_path),
-        "program": sys.argv[0],
+        "program": sys.executable,
         "commit": commit,
         "system": platform.platform(),
         "python": platform.python_version(),

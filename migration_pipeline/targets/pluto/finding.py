@@ -92,6 +92,7 @@ class Finder:
 
     def _listed(self, project: str, tag: str) -> Iterator[FoundRun]:
         offset = 0
+        seen: set[int] = set()  # what was made at the same moment may change its place meanwhile
         while True:
             answer = self._to.get(
                 "/api/runs/list",
@@ -103,7 +104,10 @@ class Finder:
                 sort="+createdAt",
             )
             page = answer.get("runs", [])
-            yield from (found_run(run, project) for run in page)
+            for run in (found_run(run, project) for run in page):
+                if run.id not in seen:
+                    seen.add(run.id)
+                    yield run
             if len(page) < RUNS_PER_PAGE:
                 return
             offset += len(page)

@@ -29,6 +29,9 @@ _TOGETHER = 50_000
 _LAST_STEP = 2**63 - 1
 _FLAGS = {"NaN": np.nan, "Inf": np.inf, "-Inf": -np.inf}
 
+_FOLDERS = 16
+"""Folders whose files' addresses are held."""
+
 
 class PlutoReader(RemoteReader):
     """Reads one run.
@@ -136,6 +139,8 @@ class PlutoReader(RemoteReader):
             return self._folders[log]
         found = listed_files(self._to, self._run, log)
         if keep:
+            if len(self._folders) >= _FOLDERS:
+                self._folders.clear()
             self._folders[log] = found
         return found
 

@@ -45,8 +45,9 @@ from migration_pipeline.targets.target import LoadReport, Meter
 
 SEEN_SECONDS = 60.0
 """How long what was taken is waited for: the server writes every 5 s (processors/background.rs)."""
-GROUPED = 500
-"""Files of one series that are shown under one name: a listing has 1,000 at most."""
+GROUPED = 200
+"""Files of one series that are shown under one name: a listing has 1,000 at most, and attempts that
+were cut off are in it."""
 SERIES_FILE = "step_"
 """How names of files of a series begin (`mapping.uploads`)."""
 _EXACT_INTEGERS = 2**53
