@@ -220,6 +220,18 @@ def test_experiments_of_others_are_left_alone(archive: Archive, tmp_path: Path) 
     assert list(held.experiments) == ["f" * 32]
 
 
+def test_prefixes_whose_projects_meet(archive: Archive, tmp_path: Path) -> None:
+    """Both are one project at Comet, and neither takes the other's runs for its own."""
+    target = make(tmp_path / "store")
+    for prefix in ("a/b", "a_b"):
+        plan = plan_load(target, archive, PROJECT, LoadSettings(name_prefix=prefix))
+        assert plan.due
+        assert not plan.complete
+        assert all(run.good for run in load_runs(target, archive, plan.mapping, plan.due).runs)
+    names = {one.project for one in account(tmp_path / "store").experiments.values()}
+    assert names == {"a_b_team_project"}
+
+
 def test_a_listing_takes_a_request_for_a_hundred_runs(tmp_path: Path) -> None:
     held, project = account(tmp_path), project_name(PROJECT, NO_MAPPING)
     for number in range(250):

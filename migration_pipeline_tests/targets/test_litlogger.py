@@ -255,6 +255,17 @@ def test_a_page_of_a_listing_is_not_the_end(
     assert sorted(key.run for key in target.runs(PROJECT, MAPPING)) == names
 
 
+def test_a_service_that_gives_smaller_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that the listing leaves out would be deleted and sent again."""
+    monkeypatch.setattr("migration_pipeline_tests.servers.litlogger.streams.LARGEST_PAGE", 2)
+    runs = tuple(RunData(name, (param("p", "int", 1),)) for name in "abcde")
+    archive, target = build(tmp_path, DataSet("five", runs)), make(tmp_path)
+    assert load(target, archive) == []
+    assert sorted(key.run for key in target.runs(PROJECT, MAPPING)) == list("abcde")
+
+
 @pytest.mark.parametrize("run", ["nul\0byte", "tab\tnew\nline", '"quoted"', " spaces ", "‮"])
 def test_run_ids_that_are_not_plain_text(run: str, tmp_path: Path) -> None:
     archive = build(tmp_path, DataSet("odd", (RunData(run, tuple(curve("m", 2))),)))

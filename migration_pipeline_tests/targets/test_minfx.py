@@ -26,7 +26,7 @@ from migration_pipeline.neptune_server.store import FileSetValue, Run
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
 from migration_pipeline.targets.minfx.capabilities import CAPABILITIES
 from migration_pipeline.targets.minfx.config import MINFX
-from migration_pipeline.targets.neptune2 import capabilities, marks
+from migration_pipeline.targets.neptune2 import capabilities, marks, placing
 from migration_pipeline.targets.neptune2.naming import custom_id
 from migration_pipeline.targets.neptune2.numbers import decoded, encoded
 from migration_pipeline.targets.target import TargetRun
@@ -323,6 +323,7 @@ def test_a_load_of_little_takes_few_requests(tmp_path: Path, record: Any) -> Non
         "POST attributes/operations",  # parameters
         "POST attributes/operations",  # points
         "POST attributes/storage/file/upload",  # what the names mean
+        "GET attributes",  # whether nobody has begun it anew
         "POST attributes/operations",  # the mark
     ]
     last = record.requests[-1].json[-1]
@@ -340,8 +341,48 @@ def test_what_is_loaded_anew_keeps_its_place(tmp_path: Path) -> None:
     [run] = project(tmp_path).runs.values()
     of_archive = {p for p in run.attributes if not p.startswith(("sys/", "import/"))}
     assert of_archive == {"p"}
-    assert "sys/description" not in run.attributes
+    assert run.attributes["sys/description"].value == ""
     assert run.attributes["sys/group_tags"].value == ()
+
+
+def test_what_the_server_owns_is_not_deleted(tmp_path: Path, record: Any) -> None:
+    archive = build(tmp_path, EVERYTHING)
+    load(tmp_path, archive)
+    write_run(archive, RunData("RUN-1", (param("p", "int", 1),)))
+    record.requests.clear()
+    load(tmp_path, archive)
+    deleted = {
+        operation["path"]
+        for one in record.of("operations$")
+        for operation in one.json
+        if "deleteAttribute" in operation
+    }
+    assert "p/int" in deleted
+    assert not [path for path in deleted if path.startswith("sys/")]
+
+
+def test_large_files_of_a_set_do_not_travel_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As these would have to be held in memory."""
+    monkeypatch.setattr(placing, "PART_BYTES", 10)
+    files = {"a.txt": b"small", "weights/b.bin": b"x" * 11, "c.txt": b"also small"}
+    archive = build(tmp_path, of("sets", *file_set("code", files)))
+    target = make(tmp_path)
+    alone: list[str] = []
+    put = target._api.put_member
+
+    def noted(run: str, path: str, inside: str, file: Path) -> None:
+        alone.append(inside)
+        put(run, path, inside, file)
+
+    monkeypatch.setattr(target._api, "put_member", noted)
+    plan = plan_load(target, archive, PROJECT)
+    result = load_runs(target, archive, plan.mapping, plan.due)
+    assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
+    assert alone == ["weights/b.bin"]
+    [run] = project(tmp_path).runs.values()
+    assert set(run.attributes["code"].value.files) == set(files)
 
 
 def test_forks(tmp_path: Path) -> None:

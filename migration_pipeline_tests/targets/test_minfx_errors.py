@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from migration_pipeline.archive.archive import Archive, RunKey
@@ -309,6 +310,41 @@ def test_something_that_answers_html(tmp_path: Path, path: str) -> None:
     assert "MINFX_API_TOKEN" in str(raised.value)
 
 
+@pytest.mark.parametrize("path", [OPERATIONS, r"storage/file/upload$"])
+def test_a_page_in_the_middle_of_a_load(archive: Archive, tmp_path: Path, path: str) -> None:
+    page = b"<!doctype html><title>Sign in</title>"
+    fault = Fault(path, status=200, content=page, content_type="text/html", times=1)
+    server().faults.add(fault)
+    (message,) = failed(load(make(tmp_path), archive)).values()
+    assert "something else than the protocol of Neptune 2.x" in message
+    assert "Sign in" in message
+
+
+def test_of_two_loads_at_the_same_time_the_one_that_was_emptied_is_not_complete(
+    tmp_path: Path,
+) -> None:
+    """And the other one was cut off, so that nobody has loaded it."""
+    archive = build(tmp_path, DataSet("one", (RunData("a", tuple(curve("m/a", 30))),)))
+    target, other = make(tmp_path), make(tmp_path)
+    exchange = target._to.exchange
+    refused = json.dumps({"title": "no", "errorType": "BAD_VALUE"}).encode()
+
+    def disturbed(session: Any, prepared: Any, stream: bool) -> Any:
+        answer = exchange(session, prepared, stream)
+        if b"logFloats" in (prepared.body or b""):
+            target._to.exchange = exchange  # type: ignore[method-assign]
+            server().faults.add(
+                Fault(OPERATIONS, body=carries("logFloats"), status=400, content=refused, times=1)
+            )
+            assert "BAD_VALUE" in failed(load(other, archive))["a"]
+        return answer
+
+    target._to.exchange = disturbed  # type: ignore[method-assign]
+    assert "was begun anew while it was loaded" in failed(load(target, archive))["a"]
+    assert make(tmp_path).find(RunKey(PROJECT, "a"), NO_MAPPING).state is LoadState.PARTIAL
+    assert failed(load(make(tmp_path), archive)) == {}
+
+
 @pytest.mark.parametrize(("minimum", "refused"), [("9.9.9", True), ("0.1.0", False), ("?", False)])
 def test_a_server_for_newer_clients(tmp_path: Path, minimum: str, refused: bool) -> None:
     server().minimum = minimum
@@ -332,9 +368,10 @@ def test_a_run_in_the_trash_is_replaced(archive: Archive, tmp_path: Path) -> Non
 
 
 def test_downloads_do_not_take_the_token_elsewhere(tmp_path: Path) -> None:
-    target = make(tmp_path)
-    with pytest.raises(TargetRefusedError, match=r"names another host for a file: elsewhere\.org"):
-        target._to.fetch("http://elsewhere.org/file")
+    to = make(tmp_path)._to
+    for address, signed in ((to.place.address, True), ("http://elsewhere.org", False)):
+        request = requests.Request("GET", f"{address}/file")
+        assert ("Authorization" in to._prepared(to._opened, request).headers) == signed
 
 
 def test_a_fault_sees_what_it_should() -> None:

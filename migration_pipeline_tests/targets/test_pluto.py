@@ -207,6 +207,20 @@ def test_files_beyond_the_cap_are_lost_by_name(folder: Path, tmp_path: Path) -> 
     assert all(run.good for run in verify_runs(target, archive, NO_MAPPING, [run.key]).runs)
 
 
+@pytest.mark.parametrize(("cap", "sent"), [(None, 5), (4, 4), (3, 3), (2, 3)])
+def test_files_that_a_cap_left_out_follow_when_it_is_raised(
+    folder: Path, tmp_path: Path, cap: int | None, sent: int
+) -> None:
+    rows = tuple(Row(f"f/{i}", "file", b"%d" % i) for i in range(5))
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", rows),)))
+    load_all(PlutoTarget(configuration(folder, max_files_per_run=3)), archive)
+    target = PlutoTarget(configuration(folder, max_files_per_run=cap or 0))
+    assert all(run.good for run in load_all(target, archive).runs)
+    [found] = [run for run in account(folder).runs.values() if run.status == "COMPLETED"]
+    files = account(folder).of(PROJECT, found.id).files
+    assert sum(file["logName"].startswith("files/") for file in files) == sent
+
+
 def test_sizes_of_requests_are_as_set(folder: Path, tmp_path: Path) -> None:
     rows = (*curve("m", 10), *(Row(f"f/{i}", "file", b"%d" % i) for i in range(5)))
     archive = build(tmp_path, DataSet("one", (RunData("RUN-1", rows),)))

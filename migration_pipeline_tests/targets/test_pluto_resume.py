@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.errors import TargetRefusedError
-from migration_pipeline.targets.pluto import read_back, sending
+from migration_pipeline.targets.pluto import connection, read_back, sending
 from migration_pipeline.targets.pluto.naming import run_tag
 from migration_pipeline.targets.target import LoadState
 from migration_pipeline_tests.contract.disturbing import load_all
@@ -26,7 +27,7 @@ from migration_pipeline_tests.contract.making import (
     write_run,
 )
 from migration_pipeline_tests.servers.pluto.state import now_ms
-from migration_pipeline_tests.targets.pluto_backend import account, make, server
+from migration_pipeline_tests.targets.pluto_backend import account, make, server, whole
 from migration_pipeline_tests.targets.pluto_runs import NO_MAPPING, ROWS
 
 
@@ -164,3 +165,105 @@ def test_a_run_that_another_process_has_begun_anew_is_read_there(
     other.discard(key, NO_MAPPING)
     with pytest.raises(TargetRefusedError, match="is not at"):
         target.facts(key, NO_MAPPING)
+
+
+@pytest.mark.parametrize("keyed", [lambda line: "FILE", lambda line: line["fileType"]])
+def test_addresses_of_files_may_be_keyed_by_their_type(
+    folder: Path, tmp_path: Path, keyed: Callable[[Any], str]
+) -> None:
+    """As the SDK takes them to be; two files of one name are still two."""
+    rows = (
+        Row("one/img", "file_series", b"one", "1", START),
+        Row("two/img", "file_series", b"two", "1", START),
+    )
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", rows),)))
+    target = make(folder)
+    presign = target._to.presign
+
+    def by_type(project: str, run: int, files: list[dict[str, Any]]) -> dict[str, Any]:
+        answer: dict[str, Any] = {}
+        for log, found in presign(project, run, files).items():
+            (kind,) = {keyed(line) for line in files if line["logName"] == log}
+            answer.setdefault(kind, []).extend(found)
+        return answer
+
+    target._to.presign = by_type  # type: ignore[method-assign]
+    result = load_all(target, archive)
+    assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
+
+
+def test_a_file_without_an_address_is_no_complete_run(folder: Path, tmp_path: Path) -> None:
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", (Row("f", "file", b"f"),)),)))
+    target = make(folder)
+    target._to.presign = lambda *_: {}  # type: ignore[method-assign]
+    (run,) = load_all(target, archive).runs
+    assert "gives no address to send files/f/f to" in str(run.error)
+    assert target.find(run.key, NO_MAPPING).state is LoadState.PARTIAL
+
+
+def test_files_of_a_series_with_a_long_name_come_back(folder: Path, tmp_path: Path) -> None:
+    """Their names are cut, and no longer begin as those of a series do."""
+    path = f"images/{'x' * 250}"
+    rows = [Row(path, "file_series", str(i).encode(), str(i), START) for i in range(3)]
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", tuple(rows)),)))
+    result = load_all(make(folder), archive)
+    assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
+
+
+def test_a_run_that_is_discarded_while_it_is_loaded_is_not_called_complete(
+    folder: Path, tmp_path: Path
+) -> None:
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", tuple(curve("m", 3))),)))
+    target, other = make(folder), make(folder)
+    key = RunKey(PROJECT, "RUN-1")
+    send = target._to.client.send
+
+    def disturbed(request: Any, **options: Any) -> Any:
+        answer = send(request, **options)
+        if request.url.path == "/ingest/metrics":
+            other.discard(key, NO_MAPPING)
+        return answer
+
+    target._to.client.send = disturbed  # type: ignore[method-assign]
+    (run,) = load_all(target, archive).runs
+    assert "was discarded while it was loaded" in str(run.error)
+    assert other.find(key, NO_MAPPING).state is LoadState.ABSENT
+    assert account(folder).runs[1].status == "CANCELLED"
+
+
+def test_a_complete_run_that_a_listing_has_passed_over_is_not_discarded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or that another process has finished since."""
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", ROWS),)))
+    assert all(run.good for run in load_all(make(folder), archive).runs)
+    before = whole(folder)
+    target = make(folder)
+    monkeypatch.setattr(target, "runs", lambda *_: {})
+    assert all(run.good for run in load_all(target, archive).runs)
+    assert whole(folder) == before
+    assert len(account(folder).runs) == 1
+
+
+def test_nobody_waits_longer_than_their_patience() -> None:
+    assert connection._when(connection._Again("busy", 2.0)) == 2.0
+    assert connection._when(connection._Again("busy", 3600.0)) is False
+
+
+def test_a_stretch_without_an_end_asks_for_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JavaScript has no such numbers as would stand for it."""
+    monkeypatch.setattr(read_back, "_TOGETHER", 0)
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", tuple(curve("m", 3))),)))
+    target = make(folder)
+    asked: list[dict[str, Any]] = []
+    get = target._to.get
+
+    def noted(path: str, doing: str, **given: Any) -> Any:
+        asked.append(given)
+        return get(path, doing, **given)
+
+    target._to.get = noted  # type: ignore[method-assign]
+    assert all(run.good for run in load_all(target, archive).runs)
+    assert {given["stepMax"] for given in asked if "stepMax" in given} == {2}

@@ -37,13 +37,15 @@ from migration_pipeline_tests.contract.making import (
     INF,
     NAN,
     PROJECT,
+    START,
     DataSet,
+    Row,
     RunData,
     build,
     curve,
     param,
 )
-from migration_pipeline_tests.targets.pluto_backend import make, server
+from migration_pipeline_tests.targets.pluto_backend import account, make, server
 from migration_pipeline_tests.targets.pluto_runs import NO_MAPPING, ROWS, wrong
 
 
@@ -96,6 +98,21 @@ def test_names_of_projects_and_ids() -> None:
     both = {project_name(f"team/{name}", NO_MAPPING) for name in ("é", "è", "-")}
     assert len(both) == 3
     assert all(name.isascii() for name in both)
+
+
+def test_ids_of_projects_that_end_where_runs_begin() -> None:
+    one, other = RunKey("team/a:", "x"), RunKey("team/a", ":x")
+    assert external_id(one, 1) != external_id(other, 1)
+
+
+@pytest.mark.parametrize("path", ["a\0b", " ", "__proto__", "x" * 2000])
+def test_text_is_shown_whatever_it_is_called(folder: Path, tmp_path: Path, path: str) -> None:
+    rows = (Row(path, "string_series", "line", "1", START), *curve("m", 2))
+    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", rows),)))
+    result = load_all(make(folder), archive)
+    assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
+    [line] = account(folder).of(PROJECT, 1).data
+    assert line["logName"].strip()
 
 
 def test_no_more_tags_than_pluto_takes() -> None:
@@ -196,7 +213,7 @@ def test_nothing_of_the_loading_machine_is_sent(folder: Path, tmp_path: Path, co
         "host": socket.gethostname(),
         "folder": str(Path.cwd()),
         "archive": str(tmp_path),
-        "program": sys.argv[0],
+        "program": sys.executable,
         "commit": commit,
         "system": platform.platform(),
         "python": platform.python_version(),

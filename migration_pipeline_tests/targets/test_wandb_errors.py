@@ -32,6 +32,7 @@ from migration_pipeline_tests.contract.making import (
     write_run,
 )
 from migration_pipeline_tests.servers.standin import account_key
+from migration_pipeline_tests.servers.wandb.runs import File
 from migration_pipeline_tests.servers.wandb.state import Account
 from migration_pipeline_tests.targets import wandb_backend
 
@@ -220,6 +221,31 @@ def test_secrets_stay_secret(tmp_path: Path, archive: Archive, faults: Any) -> N
             target.check()
         assert "no such key: ***" in str(error.value)
         assert key not in str(error.value) + repr(target._config)
+
+
+def test_signed_addresses_of_files_stay_secret(
+    tmp_path: Path, archive: Archive, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has one may write the file; the store for files is another service than W&B."""
+    monkeypatch.setattr(connection, "_ATTEMPTS", 1)
+    signed = "http://127.0.0.1:9/bucket/file?X-Amz-Signature=53cr3t"
+    monkeypatch.setattr(File, "uploadUrl", signed)
+    for run in load_all(wandb_backend.make(tmp_path), archive).runs:
+        assert isinstance(run.error, TargetUnavailableError)
+        assert "/bucket/file?…" in str(run.error)
+        assert "53cr3t" not in str(run.error)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+def test_the_store_for_files_is_not_taken_for_wandb(
+    tmp_path: Path, archive: Archive, faults: Any, status: int
+) -> None:
+    said = {"content": b"<Error><Code>EntityTooLarge</Code></Error>"}
+    faults.add(Fault("/storage/", "PUT", status=status, content_type="application/xml", **said))
+    for run in load_all(wandb_backend.make(tmp_path), archive).runs:
+        assert isinstance(run.error, TargetRefusedError)
+        assert f"store for files of W&B at {wandb_backend.server().url} refuses" in str(run.error)
+        assert "EntityTooLarge" in str(run.error)
 
 
 def test_a_run_that_changes_on_the_way_is_begun_anew(

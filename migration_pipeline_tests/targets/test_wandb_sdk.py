@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -170,7 +171,7 @@ def test_offline_nothing_is_sent_and_nothing_loaded_twice(tmp_path: Path, archiv
     assert wandb_backend.account(tmp_path).projects == {}
     plan = plan_load(offline(tmp_path), archive, PROJECT)
     assert (plan.due, plan.unverified, plan.complete) == ([], [], [KEY])
-    folders = [path.name for path in (tmp_path / "offline/wandb").iterdir()]
+    folders = [path.name for path in (tmp_path / "offline/wandb").iterdir() if path.is_dir()]
     (name,) = target.find(KEY, NO_MAPPING).ids
     assert folders == [f"offline-run-20231114_221320-{name}"]
 
@@ -216,6 +217,17 @@ def test_what_was_synced_and_changed_gets_another_id(tmp_path: Path, archive: Ar
     assert target.find(KEY, NO_MAPPING).state is LoadState.ABSENT
     loaded(target, archive)
     assert target.find(KEY, NO_MAPPING).ids == (f"{first}-2",)  # never synced, so it is free
+
+
+def test_what_was_synced_and_cleaned_gets_another_id(tmp_path: Path, archive: Archive) -> None:
+    """`wandb sync --clean` leaves no folder; under its old id the rows would be there twice."""
+    target = offline(tmp_path)
+    loaded(target, archive)
+    (first,) = target.find(KEY, NO_MAPPING).ids
+    (folder,) = (tmp_path / "offline/wandb").glob("offline-run-*")
+    shutil.rmtree(folder)
+    loaded(offline(tmp_path), archive)
+    assert target.find(KEY, NO_MAPPING).ids == (f"{first}-2",)
 
 
 def test_an_offline_load_that_fails_leaves_nothing_to_sync(

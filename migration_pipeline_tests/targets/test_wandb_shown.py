@@ -266,6 +266,31 @@ def test_a_long_row_is_cut_before_w_and_b_leaves_it_out(
     assert [len(row) - 3 for row in lines_of(shown(tmp_path))] == [3, 3, 2]
 
 
+def test_rows_and_requests_are_measured_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long names, and such of letters with several bytes."""
+    from migration_pipeline.targets.wandb import rows, sending
+
+    monkeypatch.setattr(rows, "ROW_BYTES", 1000)
+    monkeypatch.setattr(sending, "REQUEST_BYTES", 2000)
+    names = [f"{i}/{'ж' * 100}" for i in range(8)]
+    wide = [row for step in "12" for name in names for row in floats(name, [(step, START, 1.0)])]
+    archive = build(tmp_path, DataSet("wide", (RunData("RUN-1", tuple(wide)),)))
+    recorder = wandb_backend.server().recorder
+    recorder.on = True
+    try:
+        assert [run.good for run in loaded(tmp_path, archive)] == [True]
+        files = [one.json["files"] for one in recorder.of("file_stream")]
+    finally:
+        recorder.on = False
+        recorder.requests.clear()
+    named = "wandb-history.jsonl"
+    history = [one[named]["content"] for one in files if named in one]
+    assert [len(lines) for lines in history] == [2, 2]
+    assert all(len(line.encode()) <= 1000 for lines in history for line in lines)
+
+
 def test_ids_of_attempts() -> None:
     base = run_key(KEY, NO_MAPPING)
     assert [attempt_of(base, attempt_id(base, n)) for n in (1, 2, 30)] == [1, 2, 30]

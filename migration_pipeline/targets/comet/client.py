@@ -9,6 +9,7 @@ deleted and sent anew: values that are sent twice are there twice.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -114,7 +115,7 @@ class CometTarget:
                 records.put_other(child, _PARENT, id, start)
             held = self.shown_facts(scan.facts)
             records.finish(id, start, held.end or start, scan.facts.failed)
-            records.put_parameters(id, {MARKS["state"]: _COMPLETE}, start)
+            records.put_parameters(id, {MARKS["state"]: _COMPLETE}, start + 1)
         report.id, report.url = id, self._page(id, key.project, mapping)
         return report
 
@@ -169,8 +170,9 @@ class CometTarget:
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
         id = self._one(key, mapping)
+        now = time.time_ns() // 1_000_000  # a later verdict must not look older than an earlier one
         with self._to.calls("noting the verdict"):
-            self._records.put_parameters(id, {MARKS["verified"]: str(verified).lower()}, 1)
+            self._records.put_parameters(id, {MARKS["verified"]: str(verified).lower()}, now)
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         found = self.find(key, mapping)
@@ -195,7 +197,8 @@ class CometTarget:
         found: dict[RunKey, list[tuple[str, dict[str, str]]]] = {}
         for id, marks in self._records.marks(self._records.experiments(name)).items():
             key = _key_of(marks)
-            if key is not None and key.project == project:
+            ours = marks.get("prefix", "") == mapping.name_prefix
+            if key is not None and key.project == project and ours:
                 found.setdefault(key, []).append((id, marks))
         return found
 
@@ -204,7 +207,7 @@ class CometTarget:
         if there is None or there.get("archived"):
             return None
         marks = self._records.marks([id]).get(id, {})
-        if _key_of(marks) != key:
+        if _key_of(marks) != key or marks.get("prefix", "") != mapping.name_prefix:
             return None
         self._ids[mapping.name_prefix, key] = id
         return self._target_run(id, marks, mapping, key.project)
@@ -274,10 +277,11 @@ class CometTarget:
             "grade": _DAMAGED if scan.run.damage else "",
             "parent": scan.facts.parent,
             "sys_id": scan.facts.sys_id,
+            "prefix": mapping.name_prefix,
         }
         return {MARKS[name]: value for name, value in marks.items() if value}
 
-    def _facts(self, scan: RunScan, id: str, kin: Kin, time: int) -> None:
+    def _facts(self, scan: RunScan, id: str, kin: Kin, start: int) -> None:
         """What Comet has no place for goes into others."""
         held, limit = self.shown_facts(scan.facts), self.capabilities.tag_max_length
         step = held.fork_step
@@ -294,7 +298,7 @@ class CometTarget:
         }
         for name, value in facts.items():
             if value:
-                self._records.put_other(id, name, value, time)
+                self._records.put_other(id, name, value, start)
         if tags := [without_nul(tag) for tag in scan.facts.tags if _taggable(tag)]:
             self._records.put_tags(id, tags)
 

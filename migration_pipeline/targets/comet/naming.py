@@ -30,6 +30,7 @@ MARKS = {
         "parent",
         "sys_id",
         "verified",
+        "prefix",
     )
 }
 """What the marks are → the parameters that hold them: Comet gives parameters, and nothing else, of

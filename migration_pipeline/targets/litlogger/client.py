@@ -202,7 +202,10 @@ def _key_of(tags: Mapping[str, str]) -> RunKey | None:
     kind = tags.get(f"{MARKS}kind", "run")
     if not project or run is None or kind not in KIND_PLURALS:
         return None
-    return RunKey(project, _meant(run), kind)
+    try:
+        return RunKey(project, _meant(run), kind)
+    except ValueError:  # not as we write it
+        return None
 
 
 def _marks(scan: RunScan, mapping: ProjectMapping, kin: Kin) -> dict[str, str]:

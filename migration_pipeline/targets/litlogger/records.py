@@ -146,9 +146,11 @@ class Records:
     # --- experiments ----------------------------------------------------------------------------
 
     def experiments(self, within: Teamspace) -> Iterator[Experiment]:
-        """All of a teamspace, each once."""
+        """All of a teamspace, each once. The service may give fewer than are asked for, so the end
+        is only where there is nothing new."""
         seen: set[str] = set()
-        for offset in range(0, 1 << 62, LIST_PAGE):
+        offset = 0
+        while True:
             with self._still_there():
                 said = self._to.call(
                     "lit_logger_service_list_metrics_streams",
@@ -158,12 +160,12 @@ class Records:
                     offset=str(offset),
                 )
             page = said.get("metricsStreams") or []
-            for one in page:
-                if one["id"] not in seen:
-                    seen.add(one["id"])
-                    yield _experiment(one, within)
-            if len(page) < LIST_PAGE:
+            new = [one for one in page if one["id"] not in seen]
+            if not new:
                 return
+            seen.update(one["id"] for one in new)
+            offset += len(page)
+            yield from (_experiment(one, within) for one in new)
 
     def experiment(self, within: Teamspace, name: str) -> Experiment | None:
         try:

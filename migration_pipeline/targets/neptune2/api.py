@@ -182,7 +182,7 @@ class Api:
         with self.to.send(
             "leaderboard", "executeOperations", params, content, headers, once=once
         ) as answer:
-            errors = answer.json()
+            errors = self.to.said("executeOperations", answer)
         if errors:
             raise refused(self.to, errors)
 
@@ -249,7 +249,7 @@ class Api:
         headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         with self.to.send("leaderboard", operation, params, content, headers) as answer:
-            said = answer.json()
+            said = self.to.said(operation, answer)
         if said and said.get("errors"):
             raise refused(self.to, said["errors"])
         return dict(said or {})

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -29,7 +30,6 @@ from migration_pipeline.targets.neptune2.sending import Sender
 from migration_pipeline.targets.target import Kin, LoadReport, LoadState, Meter, TargetRun
 
 _SETS = ("sys/tags", "sys/group_tags")
-_OF_THE_RUN = ("sys/name", "sys/description")
 
 
 class Neptune2Target:
@@ -78,13 +78,15 @@ class Neptune2Target:
         self, scan: RunScan, mapping: ProjectMapping, kin: Kin, meter: Meter | None = None
     ) -> LoadReport:
         made = self._empty_run(scan.key, mapping)
-        first = [*marks.first_marks(scan, mapping), *marks.facts_shown(scan, kin)]
+        load = uuid4().hex
+        first = [*marks.first_marks(scan, mapping, load), *marks.facts_shown(scan, kin)]
         self._api.execute(made.id, first)
         with tempfile.TemporaryDirectory(prefix="migration-") as scratch:
             report = Sender(self._api, made.id, scan, Path(scratch), meter).send()
         for child in kin.children:
             there = self._api.of_sys_id(child)
             self._api.execute(there, [marks.string(marks.PARENT_ID, made.sys_id)])
+        self._check_not_begun_anew(made, scan.key, load)
         self._api.execute(made.id, marks.last_marks(scan, mapping))
         report.id, report.url = made.sys_id, self._url(made.sys_id)
         return report
@@ -150,6 +152,19 @@ class Neptune2Target:
 
     # --- creating -------------------------------------------------------------------------------
 
+    def _check_not_begun_anew(self, run: marks.Found, key: RunKey, load: str) -> None:
+        """
+        Raises:
+            TargetRefusedError: another load has emptied the run since this one began.
+        """
+        if self._api.found(run.id).text(marks.BEGUN_BY) != load:
+            raise TargetRefusedError(
+                f"run {key} at {self.address} was begun anew while it was loaded: another process "
+                "loads the same",
+                "Let one process load a project at a time, and load again; what is complete is "
+                "not sent again.",
+            )
+
     def _empty_run(self, key: RunKey, mapping: ProjectMapping) -> marks.Found:
         """The run of this identity, new or emptied of all that a load has put there."""
         wanted = custom_id(key, mapping)
@@ -170,7 +185,11 @@ class Neptune2Target:
         if held:
             # The mark first: from here on the run is one that was begun.
             marking = [] if marks.LOAD not in held else [marks.string(marks.LOAD, marks.LOADING)]
-            old = [*(p for p in held if p != marks.LOAD), *(p for p in _OF_THE_RUN if p in there)]
+            old = [marks.delete(path) for path in held if path != marks.LOAD]
+            # What is the server's own is emptied; whether it may be deleted is not known. A load
+            # always says the name and the status.
             sets = [marks.clear_set(path) for path in _SETS]
-            self._api.execute(found.id, [*marking, *sets, *(marks.delete(p) for p in old)])
+            if "sys/description" in there:
+                sets.append(marks.string("sys/description", ""))
+            self._api.execute(found.id, [*marking, *sets, *old])
         return found

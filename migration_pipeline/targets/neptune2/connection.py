@@ -147,10 +147,18 @@ class Connection:
         if body is not None:
             sent["Content-Type"] = "application/json"
         with self.send(document, operation, params, content, sent, once=once) as answer:
-            try:
-                return answer.json()
-            except ValueError as error:
-                raise self._refusals.stranger(operation, answer) from error
+            return self.said(operation, answer)
+
+    def said(self, operation: str, answer: requests.Response) -> Any:
+        """The JSON of an answer.
+
+        Raises:
+            TargetRefusedError: it is something else.
+        """
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise self._refusals.stranger(operation, answer) from error
 
     def send(
         self,
@@ -175,13 +183,9 @@ class Connection:
         return self._patiently(operation, attempt, once)
 
     def fetch(self, url: str, params: Mapping[str, Any] | None = None) -> requests.Response:
-        """The answer of an address of the server's, not read yet."""
+        """The answer of an address that the server named, not read yet. Another host, such as an
+        object store's, gets no token."""
         address = urljoin(f"{self.place.address}/", url)
-        if urlsplit(address).netloc != urlsplit(self.place.address).netloc:
-            raise TargetRefusedError(
-                f"{self.place.address} names another host for a file: {urlsplit(address).netloc}",
-                "The token is not sent there. Please report it.",
-            )
 
         def attempt() -> requests.Response:
             request = requests.Request("GET", address, params=dict(params or {}))
@@ -258,7 +262,8 @@ class Connection:
     def _prepared(self, opened: _Opened, request: requests.Request) -> requests.PreparedRequest:
         with opened.lock:
             try:
-                opened.authenticator.apply(request)  # refreshes a token that is about to end
+                if urlsplit(request.url).netloc == urlsplit(self.place.address).netloc:
+                    opened.authenticator.apply(request)  # refreshes a token that is about to end
                 return opened.session.prepare_request(request)
             except OSError as error:
                 raise _Again(f"the token could not be refreshed: {_first_line(error)}") from error

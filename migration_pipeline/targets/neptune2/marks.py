@@ -24,6 +24,8 @@ from migration_pipeline.targets.target import Kin, LoadState, TargetRun
 Operation = dict[str, Any]
 LOAD, VERIFIED = f"{STATE}/load", f"{STATE}/verified"
 COMPLETE, LOADING = "complete", "loading"
+BEGUN_BY = f"{STATE}/begun_by"
+"""Which load has begun it last, while it is not complete: nothing else is known of that."""
 MAPPING_VERSION = "1"
 """Raised when the mapping changes so much that runs must be loaded again."""
 PREFIX, KIND, SYS_ID = "import/run/name_prefix", "import/run/kind", "import/run/sys_id"
@@ -111,11 +113,12 @@ def clear_set(path: str) -> Operation:
     return {"path": path, "clearStringSet": {}}
 
 
-def first_marks(scan: RunScan, mapping: ProjectMapping) -> list[Operation]:
+def first_marks(scan: RunScan, mapping: ProjectMapping, load: str) -> list[Operation]:
     """Whose run it is: written before anything else."""
     key = scan.key
     texts = {
         LOAD: LOADING,
+        BEGUN_BY: load,
         ORIGINAL_RUN: key.run,
         ORIGINAL_PROJECT: key.project,
         PREFIX: mapping.name_prefix,
@@ -165,6 +168,7 @@ def last_marks(scan: RunScan, mapping: ProjectMapping) -> list[Operation]:
     return [
         *marks,
         flag(f"{STATE}/damaged", bool(scan.run.damage)),
+        string(BEGUN_BY, ""),
         string(LOAD, COMPLETE),
     ]
 

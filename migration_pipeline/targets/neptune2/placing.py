@@ -14,12 +14,14 @@ import gzip
 import io
 import json
 import posixpath
+import shutil
 import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 from migration_pipeline.mapping.keys import Attribute
@@ -179,12 +181,25 @@ class Placer:
                 names = [m.filename for m in members]
                 if any(posixpath.normpath(n) != n or n.startswith(("/", "../")) for n in names):
                     return None
-                for number, part in enumerate(_parts(members)):
-                    content = [(member.filename, archive.read(member)) for member in part]
-                    self._api.put_tar(self._run, name, _tar(content), reset=number == 0)
+                self._fill(name, archive, members)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
             return None
         return Place(file.name, "set", name)
+
+    def _fill(self, name: str, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
+        """Small members travel together, a large one alone, and never in memory as a whole."""
+        small = [member for member in members if member.file_size <= PART_BYTES]
+        for number, part in enumerate(_parts(small)):
+            content = [(member.filename, archive.read(member)) for member in part]
+            self._api.put_tar(self._run, name, _tar(content), reset=number == 0)
+        if not small:
+            self._api.put_tar(self._run, name, _tar([]), reset=True)
+        for member in members:
+            if member.file_size > PART_BYTES:
+                with archive.open(member) as source, NamedTemporaryFile() as copy:
+                    shutil.copyfileobj(source, copy)
+                    copy.flush()
+                    self._api.put_member(self._run, name, member.filename, Path(copy.name))
 
     # --- artifacts ------------------------------------------------------------------------------
 

@@ -89,14 +89,15 @@ class PlutoTarget:
 
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
         found = self._finder.all(project, mapping)
-        return {key: target_run(runs) for key, runs in found.items()}
+        most = self.capabilities.files_per_run
+        return {key: target_run(runs, most) for key, runs in found.items()}
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
         found = self._finder.one(key, mapping)
         self._known.pop((mapping, key), None)
         if found and not found[0].discarded:
             self._known[mapping, key] = found[0]
-        return target_run(found)
+        return target_run(found, self.capabilities.files_per_run)
 
     # --- loading --------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ class PlutoTarget:
         attempt = 1
         for run in self._finder.one(scan.key, mapping):
             attempt = max(attempt, run.attempt + 1)
-            if begun is None and _can_go_on(run, wanted):
+            if begun is None and _can_go_on(run, wanted, finished=True):
                 begun = run
             elif not run.discarded:
                 self._discard(scan.key, run)
@@ -178,11 +179,18 @@ class PlutoTarget:
         runs has set before ranks higher. Opened again, the run takes it.
 
         Raises:
-            TargetRefusedError: it does not, three times.
+            TargetRefusedError: it does not, three times; or the run was discarded meanwhile.
         """
         status = ""
         for _ in range(_HEALED):
             details = self._details(run.id, run.project)
+            if found_run(details, run.project).discarded:
+                raise TargetRefusedError(
+                    f"run {run.id} at {self.address} was discarded while it was loaded: another "
+                    "process loads the same, or has",
+                    "Let one process load a project at a time. Load again; what is complete is "
+                    "not sent again.",
+                )
             status = str(details.get("status"))
             if status == _status(facts) and _ms(details.get("statusUpdated")) == _end(facts):
                 return
@@ -292,16 +300,21 @@ class PlutoTarget:
         )
 
 
-def _can_go_on(run: FoundRun, wanted: dict[str, Any]) -> bool:
+def _can_go_on(run: FoundRun, wanted: dict[str, Any], finished: bool = False) -> bool:
     """It was begun with the same, and it is known what of it is there.
 
     What of a damaged run could be read may be another part of it now; text and histograms that may
     have arrived must not come twice.
+
+    Args:
+        finished: one that is complete will do; another process has finished it since it was looked
+            for, or the listing has passed it over.
     """
     if run.discarded or wanted["damaged"]:
         return False
     same = all(run.marks.get(name) == value for name, value in wanted.items())
-    begun = same and run.marks.get("state") == "partial" and run.marks.get("texts") != TEXTS_BEGUN
+    states = ("partial", COMPLETE) if finished else ("partial",)
+    begun = same and run.marks.get("state") in states and run.marks.get("texts") != TEXTS_BEGUN
     return not run.marks or begun
 
 

@@ -62,7 +62,10 @@ def _when(error: Exception) -> bool | float:
     """stamina's hook."""
     if not isinstance(error, _Again):
         return False
-    return True if error.wait is None else error.wait
+    if error.wait is None:
+        return True
+    # What the server asks for is waited for, unless that is longer than all patience.
+    return error.wait if error.wait <= _PATIENCE else False
 
 
 class Connection:
@@ -285,6 +288,13 @@ class Connection:
         if code == 401 and self._accepted and not stored:
             # "auth/token validation races … which clear on retry" (pluto/iface.py)
             raise _Again(reason, final=self._refusal(code, said, doing, False))
+        if code == 403 and stored:
+            raise TargetRefusedError(
+                f"target pluto at {self.address}, {doing}: its object store refuses an address "
+                f"that Pluto gave: {said}",
+                "Such addresses live for an hour. Set NEPTUNE_EXPORTER_PLUTO_FILE_CHUNK_SIZE to "
+                "less and load again; files that are there are not sent again.",
+            )
         raise self._refusal(code, said, doing, _is_html(answer) and not stored)
 
     def _refusal(self, code: int, said: str, doing: str, html: bool) -> TargetRefusedError:

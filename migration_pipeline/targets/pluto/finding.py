@@ -92,6 +92,7 @@ class Finder:
 
     def _listed(self, project: str, tag: str) -> Iterator[FoundRun]:
         offset = 0
+        seen: set[int] = set()  # what was made at the same moment may change its place meanwhile
         while True:
             answer = self._to.get(
                 "/api/runs/list",
@@ -103,7 +104,10 @@ class Finder:
                 sort="+createdAt",
             )
             page = answer.get("runs", [])
-            yield from (found_run(run, project) for run in page)
+            for run in (found_run(run, project) for run in page):
+                if run.id not in seen:
+                    seen.add(run.id)
+                    yield run
             if len(page) < RUNS_PER_PAGE:
                 return
             offset += len(page)
@@ -122,13 +126,19 @@ def found_run(run: Mapping[str, Any], project: str) -> FoundRun:
     )
 
 
-def target_run(runs: list[FoundRun]) -> TargetRun:
-    """What the loader is told of runs of one identity, sorted."""
+def target_run(runs: list[FoundRun], files: int | None) -> TargetRun:
+    """What the loader is told of runs of one identity, sorted.
+
+    Args:
+        files: of a run that are sent; one of which fewer were sent, and not all, is not complete.
+    """
     runs = [run for run in runs if not run.discarded]
     if not runs:
         return TargetRun(LoadState.ABSENT)
     marks = runs[0].marks
     complete = marks.get("state") == COMPLETE and marks.get("mapping_version") == MAPPING_VERSION
+    if (sent := marks.get("files_per_run")) is not None:
+        complete = complete and files is not None and files <= sent
     return TargetRun(
         LoadState.COMPLETE if complete else LoadState.PARTIAL,
         digest=marks.get("digest", ""),
@@ -160,6 +170,7 @@ def wanted_marks(scan: RunScan, mapping: ProjectMapping, shown: int) -> dict[str
         "step_decimals": content.step_decimals,
         "step_multiplier": mapping.step_multiplier,
         "steps_shown_every": shown,
+        "files_per_run": scan.capabilities.files_per_run if scan.left_out else None,
         "mapping_version": MAPPING_VERSION,
         "damaged": bool(scan.run.damage),
         "facts": facts_of(scan.facts),

@@ -38,7 +38,7 @@ def external_id(key: RunKey, attempt: int) -> str:
     begin += "" if key.kind == "run" else f"%{key.kind}"
     exact = f"{begin}::{key.project}::{key.run}"
     plain = without_nul(exact)
-    if "::" in key.project:
+    if ":" in key.project:
         return f"{plain[: NAME_MAX_LENGTH - 17]}-{layout.digest(f'{begin}{key!r}')}"
     return within(plain, exact)
 

@@ -20,7 +20,7 @@ from migration_pipeline.mapping.values import from_text
 from migration_pipeline.targets.pluto.capabilities import METRIC_POINTS_PER_PAGE
 from migration_pipeline.targets.pluto.connection import Connection
 from migration_pipeline.targets.pluto.finding import MARKS, FoundRun
-from migration_pipeline.targets.pluto.sending import listed_files
+from migration_pipeline.targets.pluto.sending import SERIES_FILE, listed_files
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.reading import RemoteReader
 
@@ -28,8 +28,9 @@ _TOGETHER = 50_000
 """Points of a run whose metrics are all asked for at once."""
 _LAST_STEP = 2**63 - 1
 _FLAGS = {"NaN": np.nan, "Inf": np.inf, "-Inf": -np.inf}
-_SERIES_FILE = "step_"
-"""How names of files of a series begin (`mapping.uploads`)."""
+
+_FOLDERS = 16
+"""Folders whose files' addresses are held."""
 
 
 class PlutoReader(RemoteReader):
@@ -95,7 +96,11 @@ class PlutoReader(RemoteReader):
     def _stretch(self, name: str, low: int, high: int, expected: int = 0) -> Iterator[Piece]:
         """All points of these steps. Where the answer may be a sample, its steps cut the stretch
         into shorter ones."""
-        rows = self._rows(logName=name, stepMin=low, stepMax=high)
+        # No bound where there is none: 2**63 is no safe integer of what reads it.
+        bounds = {"stepMin": low} if low else {}
+        if high < _LAST_STEP:
+            bounds["stepMax"] = high
+        rows = self._rows(logName=name, **bounds)
         steps = sorted({int(row["step"]) for row in rows})
         if len(rows) <= _surely_all() or len(steps) < 2:
             if rows:
@@ -122,7 +127,7 @@ class PlutoReader(RemoteReader):
 
     def fetch(self, name: str, to: Path) -> bool:
         folder, file = posixpath.split(name)
-        logs = (folder, name) if file.startswith(_SERIES_FILE) else (name,)
+        logs = (folder, name) if file.startswith(SERIES_FILE) else (name,)
         for log in logs:
             url = self._addresses(log, keep=log == folder).get(file)
             if url is not None and self._to.fetch(url, to):
@@ -134,6 +139,8 @@ class PlutoReader(RemoteReader):
             return self._folders[log]
         found = listed_files(self._to, self._run, log)
         if keep:
+            if len(self._folders) >= _FOLDERS:
+                self._folders.clear()
             self._folders[log] = found
         return found
 

@@ -16,13 +16,16 @@ from collections.abc import Iterator, Sequence
 from json import JSONEncoder, dumps
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.archive.schema import MICROS
+from migration_pipeline.errors import TargetRefusedError
 from migration_pipeline.mapping import sidecar
+from migration_pipeline.mapping.keys import key_names
 from migration_pipeline.mapping.points import Points, Sent, out_of_range, unshown
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.steps import Bools, step_micros
@@ -42,8 +45,11 @@ from migration_pipeline.targets.target import LoadReport, Meter
 
 SEEN_SECONDS = 60.0
 """How long what was taken is waited for: the server writes every 5 s (processors/background.rs)."""
-GROUPED = 500
-"""Files of one series that are shown under one name: a listing has 1,000 at most."""
+GROUPED = 200
+"""Files of one series that are shown under one name: a listing has 1,000 at most, and attempts that
+were cut off are in it."""
+SERIES_FILE = "step_"
+"""How names of files of a series begin (`mapping.uploads`)."""
 _EXACT_INTEGERS = 2**53
 _NAMES_AT_A_TIME = 500
 _LINE_BYTES = 4_000_000
@@ -129,9 +135,13 @@ class PlutoSender(RemoteSender):
         if not self.files.series or self._run.marks.get("texts") == TEXTS_SENT:
             return
         taken = set(self._registered)
+        native = {"string_series": "native", "histogram_series": "native"}
+        names = key_names(self.files.series, self.can.model_copy(update=native))
         self._configure({MARKS: {"texts": TEXTS_BEGUN}})
         for (path, kind), name in sorted(self.files.series.items()):
-            shown = path if path not in taken else f"{path} ({kind.removesuffix('_series')})"
+            shown = names[path, kind]
+            if shown in taken:
+                shown = f"{shown} ({kind.removesuffix('_series')})"
             taken.add(shown)
             self._texts(shown, kind, self.scratch / name)
         self._configure({MARKS: {"texts": TEXTS_SENT}})
@@ -181,17 +191,31 @@ class PlutoSender(RemoteSender):
         project, run_id = self._run.project, self._run.id
         addresses = self._to.presign(project, run_id, [self._announced(file) for file in missing])
         for file in missing:
-            name = posixpath.basename(file.name)
-            for address in addresses.get(self._log_name(file), ()):
-                if name in address:
-                    self._to.put(address[name], file.source)
+            self._to.put(self._address(file, addresses), file.source)
         time.sleep(self._rest)
+
+    def _address(self, file: Upload, addresses: dict[str, Any]) -> str:
+        """
+        Raises:
+            TargetRefusedError: there is none: without its bytes the file would only be listed.
+        """
+        log_name, name = self._log_name(file), posixpath.basename(file.name)
+        if found := address_of(addresses, log_name, name):
+            return found
+        raise TargetRefusedError(
+            f"target pluto at {self._to.address} gives no address to send {log_name}/{name} to",
+            "Set NEPTUNE_EXPORTER_PLUTO_FILE_CHUNK_SIZE to 1 and load again; if it is refused then "
+            "as well, look whether PLUTO_URL_INGEST is that of Pluto's ingestion.",
+        )
 
     def _log_name(self, file: Upload) -> str:
         """Files of a series share a name, so that a person can go through them by their steps."""
         row = file.row
-        if row and row.type == "file_series" and self._grouped[row.attribute] <= GROUPED:
-            return posixpath.dirname(file.name)
+        folder, name = posixpath.split(file.name)
+        # Long names are cut, so that nothing tells a reader that they are of a series.
+        in_series = row and row.type == "file_series" and name.startswith(SERIES_FILE)
+        if row and in_series and self._grouped[row.attribute] <= GROUPED:
+            return folder
         return file.name
 
     def _announced(self, file: Upload) -> dict[str, Any]:
@@ -297,6 +321,23 @@ def histogram(line: dict[str, Any]) -> str | None:
     bins = {"min": edges[0], "max": edges[-1], "num": len(freq)}
     shown = {"freq": freq, "bins": bins, "shape": "uniform", "type": "Histogram"}
     return dumps({**shown, "maxFreq": max(freq), "v": 1}, allow_nan=False)
+
+
+def address_of(addresses: dict[str, Any], log_name: str, name: str) -> str | None:
+    """Where a file is put to, of an answer of lists of file name → address.
+
+    They are keyed by log name, or by what the SDK takes for a type (pluto/sync/process.py, which
+    looks into all of them); then the address itself tells files of one name apart.
+    """
+    own = addresses.get(log_name) or ()
+    found = [str(one[name]) for one in own if name in one]
+    if not found:
+        lists = [some for some in addresses.values() if isinstance(some, list)]
+        found = [str(one[name]) for some in lists for one in some if name in one]
+        end = f"/{log_name}/{name}"
+        exact = [url for url in found if unquote(urlsplit(url).path).endswith(end)]
+        found = exact or (found if len(found) == 1 else [])
+    return found[-1] if found else None
 
 
 def file_url(to: Connection, run: FoundRun, log_name: str, file_name: str) -> str | None:

@@ -164,7 +164,8 @@ class RemoteSender(ABC):
             points=sum(
                 n for (_, kind), n in self.scan.attributes.items() if kind.endswith("_series")
             ),
-            files=sum(1 for row in self.scan.files if row.path is not None),
+            files=sum(1 for row in self.scan.files if row.path is not None)
+            - sum(self.scan.left_out.values()),
             bytes=size,
             losses=self.losses,
             renames=renames(self.keys),

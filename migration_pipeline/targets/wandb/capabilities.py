@@ -74,7 +74,8 @@ RUN_NAME_MAX_LENGTH = 128
 REQUEST_BYTES = 8 * 2**20
 """Of rows in one request: wandb-core cuts at 10 MiB."""
 POINTS_OF_A_ROW = 20_000
-"""Far below the 10 MiB of a row at which wandb-core leaves it out."""
+ROW_BYTES = 8 * 2**20
+"""Below the 10 MiB of a row at which wandb-core leaves it out: fewer points if names are long."""
 HISTORY_PAGE = 10_000
 """Rows of a page of history; the SDK lets its user choose any number."""
 MOST_BINS = 512

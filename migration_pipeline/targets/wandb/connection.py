@@ -12,6 +12,7 @@ import contextlib
 import errno
 import netrc
 import os
+import re
 import threading
 from collections.abc import Iterator
 from functools import cached_property
@@ -46,6 +47,7 @@ _CUT = (
     requests.exceptions.ContentDecodingError,
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 class BurntIdError(Exception):
@@ -145,6 +147,8 @@ class Connection:
         except _AgainError as error:
             raise TargetUnavailableError("wandb", self.address, self.scrub(str(error))) from None
         if answer.status_code >= 300:
+            if signed:
+                raise self._refused_by_store(answer)
             raise self._refused(answer.status_code, _message(answer), answer)
         return answer
 
@@ -203,6 +207,15 @@ class Connection:
         return TargetRefusedError(
             f"target wandb at {self.address} refuses what was sent (status {status}: {text})",
             "Correct what it names and start again; runs that are complete are not sent again.",
+        )
+
+    def _refused_by_store(self, answer: requests.Response) -> TargetRefusedError:
+        """Files are mostly elsewhere, where W&B's keys and statuses mean nothing."""
+        return TargetRefusedError(
+            f"the store for files of W&B at {self.address} refuses a file "
+            f"(status {answer.status_code}: {self.scrub(_message(answer))})",
+            "Start again, for addresses of files are good for some time only; if it stays so, look "
+            "whether a proxy stands before the store, or the file is larger than it takes.",
         )
 
     def _not_wandb(self, answer: requests.Response) -> TargetRefusedError:
@@ -286,6 +299,6 @@ def _wait(answer: requests.Response) -> float | None:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[
-        :300
-    ]
+    """Without what stands behind the `?` of an address: it permits to read or write a file."""
+    text = str(error).strip().splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {_QUERY.sub('?…', text)}"[:300]

@@ -7,7 +7,9 @@ itself (`neptune-run.json`), which is not sent.
 
 `wandb sync` goes on behind the rows that the server has, so a file that is synced twice is there
 twice, unless its marker `.synced` is left where it is. A synced run that is thrown away here keeps
-its id: what is loaded instead gets another one.
+its id: what is loaded instead gets another one. So does a run whose folder was thrown away by
+others, as `wandb sync --clean` does: it was most likely synced (`neptune-written-<id>` says that
+there was one).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from migration_pipeline.targets.wandb.rows import OWN, Row
 from migration_pipeline.targets.wandb.runs import First, FoundRun, config_of, time_of
 
 _OURS = "neptune-run.json"
-_LOADING, _GONE = "neptune-loading-", "neptune-deleted-"
+_LOADING, _GONE, _WRITTEN = "neptune-loading-", "neptune-deleted-", "neptune-written-"
 _lock = threading.Lock()
 
 
@@ -68,6 +70,8 @@ class Offline:
         if (self._root / f"{_GONE}{name}").exists():
             raise BurntIdError(f"{name} was synced and thrown away here")
         folder = self._root / f"{_LOADING}{name}"
+        if (self._root / f"{_WRITTEN}{name}").exists() and not folder.exists():
+            raise BurntIdError(f"{name} was written here, and its folder is gone")
         run = FoundRun(
             id=str(folder),
             name=name,
@@ -117,6 +121,7 @@ class Offline:
             stamp = begun.replace("-", "").replace(":", "").replace("T", "_")
             whole = self._root / f"offline-run-{stamp}-{run.name}"
             _write(Path(run.id) / _OURS, run)
+            (self._root / f"{_WRITTEN}{run.name}").touch()
             Path(run.id).rename(whole)
             run.id = str(whole)
 
@@ -150,6 +155,7 @@ class Offline:
             if any(folder.glob("*.synced")):
                 (self._root / f"{_GONE}{run.name}").touch()
             shutil.rmtree(folder, ignore_errors=True)
+            (self._root / f"{_WRITTEN}{run.name}").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -18,8 +18,10 @@ import orjson
 from migration_pipeline.archive.schema import MICROS, float_to_micros
 from migration_pipeline.mapping.steps import Int64s, as_doubles
 from migration_pipeline.targets.remote.pieces import Piece
-from migration_pipeline.targets.wandb.capabilities import POINTS_OF_A_ROW, STEP
+from migration_pipeline.targets.wandb.capabilities import POINTS_OF_A_ROW, ROW_BYTES, STEP
 
+_NUMBER_BYTES = 30
+"""Of a value in a row, with quotes, colon and comma; and of the quotes' escapes."""
 _ODD = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 Row = dict[str, Any]
 
@@ -41,7 +43,9 @@ def lines_of(pieces: Sequence[Piece], first: int) -> list[str]:
     series, steps, times, turn = series[order], steps[order], times[order], turn[order]
     new = (steps[1:] != steps[:-1]) | (times[1:] != times[:-1]) | (turn[1:] != turn[:-1])
     starts = np.concatenate(([0], np.flatnonzero(new) + 1))
-    starts, stops = _not_too_long(starts, len(steps))
+    longest = max(map(len, (key.encode() for key in keys)))
+    most = min(POINTS_OF_A_ROW, ROW_BYTES // (longest + _NUMBER_BYTES))
+    starts, stops = _not_too_long(starts, len(steps), most)
     heads = zip(_step_texts(steps[starts]), _texts(times[starts] / 1000), strict=True)
     names = [f"{dumps(key, ensure_ascii=False)}:" for key in keys]
     texts = [
@@ -70,13 +74,13 @@ def _turns(series: Int64s, steps: Int64s, times: Int64s) -> Int64s:
     return turns
 
 
-def _not_too_long(starts: Int64s, total: int) -> tuple[Int64s, Int64s]:
-    """Beginnings and ends of rows, none of them with more than `POINTS_OF_A_ROW` points."""
+def _not_too_long(starts: Int64s, total: int, most: int) -> tuple[Int64s, Int64s]:
+    """Beginnings and ends of rows, none of them with more points than `most`."""
     stops = np.append(starts[1:], total)
-    if (stops - starts).max() > POINTS_OF_A_ROW:
+    if (stops - starts).max() > most:
         starts = np.concatenate(
             [
-                np.arange(start, stop, POINTS_OF_A_ROW)
+                np.arange(start, stop, most)
                 for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
             ]
         )

@@ -120,10 +120,11 @@ class Sender(RemoteSender):
         start = self._pass_over(lines) if first < self._run.lines else 0
         size, begin = 0, start
         for i in range(start, len(lines)):
-            size += len(lines[i]) + 3
-            if size >= REQUEST_BYTES:
-                self._place.send_lines(self._run, first + begin, lines[begin : i + 1])
-                size, begin = 0, i + 1
+            more = _bytes(lines[i]) + 3
+            if size + more > REQUEST_BYTES and i > begin:
+                self._place.send_lines(self._run, first + begin, lines[begin:i])
+                size, begin = 0, i
+            size += more
         if begin < len(lines):
             self._place.send_lines(self._run, first + begin, lines[begin:])
 
@@ -171,6 +172,10 @@ class Sender(RemoteSender):
         before = self._last.get(piece.key)
         if before is None or found[:2] >= before[:2]:
             self._last[piece.key] = found
+
+
+def _bytes(line: str) -> int:
+    return len(line) if line.isascii() else len(line.encode())
 
 
 def _rows_of(place: Place, run: FoundRun) -> Iterator[Row]:

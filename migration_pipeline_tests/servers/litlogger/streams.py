@@ -15,6 +15,9 @@ from migration_pipeline_tests.servers.litlogger import rules
 from migration_pipeline_tests.servers.litlogger.rules import Refused
 from migration_pipeline_tests.servers.litlogger.state import Account, Stream, Teamspace, Values
 
+LARGEST_PAGE = 1000
+"""Experiments of one answer, however many are asked for (A)."""
+
 
 def teamspace(account: Account, request: Request) -> Teamspace:
     named = request.path_params.get("project") or request.query_params.get("projectId", "")
@@ -46,7 +49,7 @@ def listed(account: Account, request: Request, body: dict[str, Any]) -> Any:
         if not wanted or stream.id in wanted
     ]
     start = int(asked.get("offset", 0))
-    end = start + int(asked.get("limit", len(found)))
+    end = start + min(int(asked.get("limit", len(found))), LARGEST_PAGE)
     return {"metricsStreams": [stream.shown() for stream in found[start:end]]}
 
 
