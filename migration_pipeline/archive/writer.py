@@ -10,6 +10,10 @@ and its new parts are complete and synced by then; `recover` finishes a swap tha
 Two processes may write the same run: each has temporary names of its own, for parts and files, what
 a dead process left is told from a living one's work by a lock that dies with its holder, and swaps
 take turns.
+
+On an object store it is the same, with a copy for a rename and with objects for locks
+(`archive.lease`): parts and files grow on this machine, go to the store under temporary names when
+they are whole, and get their places there.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from migration_pipeline import __version__
-from migration_pipeline.archive import layout
+from migration_pipeline.archive import layout, lease
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.manifest import (
@@ -42,14 +47,23 @@ from migration_pipeline.archive.manifest import (
     read_manifest,
 )
 from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, in_memory_form
-from migration_pipeline.errors import ArchiveNotWritableError, DamagedPartError
+from migration_pipeline.archive.store import Location, StorePath, names_in, replace
+from migration_pipeline.archive.store_files import each, parquet_footer
+from migration_pipeline.errors import (
+    ArchiveNotWritableError,
+    DamagedPartError,
+    ObjectStoreRefusedError,
+    ObjectStoreUnavailableError,
+)
 
 PART_BYTES = 50 * 1024 * 1024
 """A new part begins near this compressed size, as neptune-exporter's do."""
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 24 * 1024 * 1024
 _TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
+_STAGED = re.compile(r".*\.\w{8}$", re.DOTALL)
 _STAGING = ".staging"
+_SIGN, _TURNS = "writes", "turns"
 
 
 class RunWriter:
@@ -66,7 +80,7 @@ class RunWriter:
         self.source = source
         self.sums = RunSums(self._info_of)
         self.files: dict[str, FileInfo] = {}
-        self._waiting: dict[str, Path] = {}
+        self._waiting: dict[str, Location] = {}
         self._names: dict[str, str | None] = {}
         self._files_root = archive.files_root(key.project)
         self._directory = archive.project_directory(key.project, key.kind)
@@ -78,7 +92,11 @@ class RunWriter:
         self._staging = self._files_root / _STAGING / f"{self._stem}.{self._generation[:8]}"
         with writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
-        self._alive: int | None = _claim(self._staging)
+        self._work = _local(self._staging)
+        self._growing = self._directory if isinstance(self._directory, Path) else self._work
+        self._alive: int | None = _claim(self._work)
+        self._sign = _give_sign(self._staging)
+        self._left = True
 
     def __enter__(self) -> RunWriter:
         return self
@@ -110,7 +128,7 @@ class RunWriter:
 
     def staging_path(self, name: str) -> Path:
         """Where to download a file to before `add_file`; on the same file system."""
-        return self._staging / name
+        return self._work / name
 
     def add_file(
         self,
@@ -130,8 +148,9 @@ class RunWriter:
         path = layout.file_path(self.key.folder, attribute, step, info.digest, extension)
         waiting = self._staging / layout.digest(path)
         with writing(waiting):
-            sync(staged)
-            os.replace(staged, waiting)
+            if isinstance(waiting, Path):
+                sync(staged)
+            _move_in(staged, waiting)
         self._waiting[path] = waiting
         self._names[path] = name
         self.files[path] = info
@@ -143,7 +162,7 @@ class RunWriter:
             return
         table = pa.Table.from_batches(self._pending, BATCH_SCHEMA).unify_dictionaries()
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        with writing(self._directory):
+        with writing(self._growing):
             if not self._parts or self._parts[-1].size >= PART_BYTES:
                 self._begin_part()
             self._parts[-1].write(table)
@@ -178,18 +197,21 @@ class RunWriter:
             )
             self._parts[0].metadata(MANIFEST_KEY, manifest.model_dump_json().encode())
             for part in self._parts:
-                part.close()
-                sync(part.path)
-            with locked(self._directory):
+                part.finish()
+            with locked(self._directory) as still_ours:
+                self._check_sign()
                 placed = self._place_files()
                 try:
-                    _publish(self._directory, self._stem, self._generation, len(self._parts))
+                    _publish(
+                        self._directory, self._stem, self._generation, len(self._parts), still_ours
+                    )
                 except BaseException:
                     if not self._published:
                         _remove(placed)
                     raise
                 _remove_unnamed_files(self._files_root, self.key, manifest)
         self._parts = []
+        self._left = False
         return manifest
 
     def discard(self) -> None:
@@ -198,28 +220,65 @@ class RunWriter:
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
         # By name: a part whose very beginning could not be written is in no list.
-        for number in range(len(self._parts) + 1):
-            name = _tmp_name(self._stem, number, self._generation)
-            (self._directory / name).unlink(missing_ok=True)
+        names = [
+            _tmp_name(self._stem, number, self._generation)
+            for number in range(len(self._parts) + 1)
+        ]
         self._parts = []
+        if isinstance(self._directory, Path):
+            _remove(self._directory / name for name in names)
         if self._alive is not None:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            shutil.rmtree(self._work, ignore_errors=True)
             os.close(self._alive)
             self._alive = None
+        if isinstance(self._staging, StorePath) and self._sign:
+            sign, self._sign = self._sign, None
+            # A store that does not answer must not hide why we are here; `recover` removes it too.
+            with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
+                if self._left:
+                    _remove(self._directory / name for name in names)
+                    _remove(self._staging / path for path in self._staging.walk() if path != _SIGN)
+            with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
+                lease.take_back(sign)
 
     def _begin_part(self) -> None:
         if len(self._parts) > 1:
-            self._parts[-1].close()  # only part 0 stays open, for the manifest in its footer
-        part = _Part(self._directory / _tmp_name(self._stem, len(self._parts), self._generation))
+            self._parts[-1].finish()  # only part 0 stays open, for the manifest in its footer
+        name = _tmp_name(self._stem, len(self._parts), self._generation)
+        part = _Part(self._directory / name, self._work)
         part.metadata(GENERATION_KEY, self._generation.encode())
         self._parts.append(part)
 
     def _info_of(self, path: str) -> FileInfo:
         return self.files[path]
 
-    def _place_files(self) -> list[Path]:
+    def _check_sign(self) -> None:
+        """
+        Raises:
+            StoppedWriterError: others may have removed what was written so far.
+        """
+        if self._sign:
+            self._sign.check()
+
+    def _place_files(self) -> list[Location]:
         """Moves the files to their places, durably; returns those where none was before."""
-        new: list[Path] = []
+        new: list[Location] = []
+        if isinstance(self._files_root, StorePath):
+            root = self._files_root
+
+            def place(path: str) -> None:
+                final = root / path
+                if not final.exists():
+                    new.append(final)
+                replace(self._waiting[path], final)
+
+            try:
+                for _ in each(place, list(self._waiting), root):
+                    pass
+            except BaseException:
+                _remove(new)
+                raise
+            return new
         folders = {self._files_root}
         try:
             for path, waiting in self._waiting.items():
@@ -228,7 +287,7 @@ class RunWriter:
                     final.parent.mkdir(parents=True, exist_ok=True)
                     if not final.exists():
                         new.append(final)
-                    os.replace(waiting, final)
+                    replace(waiting, final)
                 folders.update(p for p in final.parents if self._files_root in p.parents)
             for folder in folders:
                 sync(folder)
@@ -244,11 +303,13 @@ class RunWriter:
 
 
 class _Part:
-    """One Parquet file that is being written."""
+    """One Parquet file that is being written; one for a store grows in `work`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location, work: Path) -> None:
         self.path = path
-        self._sink = pa.OSFile(str(path), "wb")
+        self._growing = path if isinstance(path, Path) else work / path.name
+        self._sink = pa.OSFile(str(self._growing), "wb")
+        self._is_there = False
         # store_schema=False: the dictionaries in memory must not show in the file's schema.
         # Dictionaries only where values repeat on every row: hashing each step and time costs as
         # much as all the rest, and differences compress better.
@@ -276,6 +337,42 @@ class _Part:
             self._writer.close()
             self._sink.close()
 
+    def finish(self) -> None:
+        """It is whole, and durable, under its temporary name."""
+        self.close()
+        if isinstance(self.path, Path):
+            sync(self.path)
+        elif not self._is_there:
+            _move_in(self._growing, self.path)
+            self._is_there = True
+
+
+def _local(staging: Location) -> Path:
+    """Where on this machine downloads and parts grow: of a folder in itself, for it is renamed."""
+    if isinstance(staging, Path):
+        return staging
+    return _work_root() / staging.name
+
+
+def _work_root() -> Path:
+    root = Path(tempfile.gettempdir()) / f"migration_pipeline-{os.getuid()}"
+    with writing(root):
+        root.mkdir(mode=0o700, exist_ok=True)
+    return root
+
+
+def _give_sign(staging: Location) -> lease.Sign | None:
+    return None if isinstance(staging, Path) else lease.give_sign(staging / _SIGN)
+
+
+def _move_in(local: Path, to: Location) -> None:
+    """A file of this machine to its place in the archive."""
+    if isinstance(to, Path):
+        os.replace(local, to)
+    elif isinstance(to, StorePath):
+        to.put(local)
+        local.unlink()
+
 
 def _claim(directory: Path) -> int:
     """Makes a directory that shows by a lock that its owner lives; returns the descriptor."""
@@ -290,11 +387,12 @@ def _claim(directory: Path) -> int:
 
 @contextlib.contextmanager
 def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
-    """A directory for downloads on the file system of the archive's files, removed at the end.
+    """A directory for downloads, on the file system of the archive's files if that is a folder.
 
     What a dead process leaves of it is removed by the next `recover`.
     """
-    directory = archive.files_root(project) / _STAGING / f"downloads.{uuid.uuid4().hex[:8]}"
+    name = f"downloads.{uuid.uuid4().hex[:8]}"
+    directory = _local(archive.files_root(project) / _STAGING / name)
     descriptor = _claim(directory)
     try:
         yield directory
@@ -322,18 +420,24 @@ def recover(archive: Archive, project: str) -> list[str]:
     files_root = archive.files_root(project)
     staging = files_root / _STAGING
     _living_writers(staging)
+    if isinstance(staging, StorePath):
+        _living_writers(_work_root())
     for kind in KINDS:
         directory = archive.project_directory(project, kind)
         if not directory.is_dir():
             continue
-        with writing(directory), locked(directory):
-            tmp = [m for name in sorted(os.listdir(directory)) if (m := _TMP_PART.match(name))]
+        if isinstance(directory, StorePath) and not _needs_recovery(directory):
+            continue
+        with writing(directory), locked(directory) as still_ours:
+            tmp = [m for name in sorted(names_in(directory)) if (m := _TMP_PART.match(name))]
             # Asked after the listing: who lives now may have begun since, who does not is done.
             alive = _living_writers(staging)
             dead = [m for m in tmp if m["writer"] and m["writer"] not in alive]
             for match in dead:
+                if match["number"] == "0" and _is_published(directory, match):
+                    continue
                 if match["number"] == "0" and (whole := _whole_set(directory, match, files_root)):
-                    _publish(directory, match["stem"], whole.generation, whole.parts)
+                    _publish(directory, match["stem"], whole.generation, whole.parts, still_ours)
                     _remove_unnamed_files(files_root, RunKey(project, whole.run, kind), whole)
                     finished.append(match["stem"])
             for match in dead:
@@ -342,19 +446,51 @@ def recover(archive: Archive, project: str) -> list[str]:
     return finished
 
 
-def _remove(files: Iterable[Path]) -> None:
+def _remove(files: Iterable[Location]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
 
 
-def _remove_unnamed_files(files_root: Path, key: RunKey, manifest: Manifest) -> None:
+def _remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest) -> None:
     """Files of older exports of a run that its manifest does not name."""
-    named = {files_root / entry.path for entry in manifest.files}
-    _remove([p for p in (files_root / key.folder).rglob("*") if p.is_file() and p not in named])
+    named: set[Location] = {files_root / entry.path for entry in manifest.files}
+    there: Sequence[Location]
+    if isinstance(files_root, StorePath):
+        there = list((files_root / key.folder).rglob("*"))
+    else:
+        there = [path for path in (files_root / key.folder).rglob("*") if path.is_file()]
+    _remove([path for path in there if path not in named])
 
 
-def _living_writers(root: Path) -> set[str]:
+def _needs_recovery(directory: StorePath) -> bool:
+    """Whether a look without a turn finds anything that a dead writer may have left."""
+    names = list(names_in(directory))
+    stems = {parsed for name in names if (parsed := layout.parse_part_name(name))}
+    headless = any((stem, 0) not in stems for stem, _ in stems)
+    return headless or any(_TMP_PART.match(name) for name in names)
+
+
+def _living_signs(root: StorePath) -> set[str]:
+    """The same on a store, where a sign that is renewed stands for the lock."""
+    staged: dict[str, list[str]] = {}
+    for path in root.walk():
+        staged.setdefault(path.partition("/")[0], []).append(path)
+    alive: set[str] = set()
+    clock = lease.store_clock(root / "clocks")
+    for name, paths in staged.items():
+        if _STAGED.match(name) is None:
+            continue
+        if lease.is_dead(root / name / _SIGN, clock):
+            _remove([root / path for path in paths])
+        else:
+            alive.add(name[-8:])
+    return alive
+
+
+def _living_writers(root: Location) -> set[str]:
     """Writers that hold the lock of their staging directory; the others' are removed."""
+    if isinstance(root, StorePath):
+        return _living_signs(root)
     alive: set[str] = set()
     if not root.is_dir():
         return alive
@@ -374,10 +510,10 @@ def _living_writers(root: Path) -> set[str]:
     return alive
 
 
-def _remove_headless_parts(directory: Path) -> None:
+def _remove_headless_parts(directory: Location) -> None:
     """Parts of ours without a part 0: left by a swap that another export will repeat."""
     by_stem: dict[str, list[int]] = {}
-    for name in os.listdir(directory):
+    for name in names_in(directory):
         if parsed := layout.parse_part_name(name):
             by_stem.setdefault(parsed[0], []).append(parsed[1])
     for stem, numbers in by_stem.items():
@@ -387,7 +523,7 @@ def _remove_headless_parts(directory: Path) -> None:
                 part.unlink()
 
 
-def _whole_set(directory: Path, part_0: re.Match[str], files_root: Path) -> Manifest | None:
+def _whole_set(directory: Location, part_0: re.Match[str], files_root: Location) -> Manifest | None:
     """The manifest of a temporary part 0 whose other parts and files are all there."""
     try:
         manifest = read_manifest(directory / part_0.string)
@@ -401,14 +537,22 @@ def _whole_set(directory: Path, part_0: re.Match[str], files_root: Path) -> Mani
     return manifest
 
 
-def _footer_metadata(part: Path) -> dict[bytes, bytes]:
+def _is_published(directory: Location, part_0: re.Match[str]) -> bool:
+    """On a store: a copy was made, and the process died before it removed what it had copied."""
+    if isinstance(directory, Path):
+        return False
+    said = _footer_metadata(directory / layout.part_name(part_0["stem"], 0))
+    return said.get(GENERATION_KEY, b"").decode()[:8] == part_0["writer"]
+
+
+def _footer_metadata(part: Location) -> dict[bytes, bytes]:
     try:
-        return pq.read_metadata(part).metadata or {}
+        return parquet_footer(part).metadata or {}
     except (pa.ArrowInvalid, OSError):
         return {}
 
 
-def _all_there(directory: Path, stem: str, manifest: Manifest) -> bool:
+def _all_there(directory: Location, stem: str, manifest: Manifest) -> bool:
     for number in range(1, manifest.parts):
         tmp = directory / _tmp_name(stem, number, manifest.generation)
         candidate = tmp if tmp.exists() else directory / layout.part_name(stem, number)
@@ -417,13 +561,20 @@ def _all_there(directory: Path, stem: str, manifest: Manifest) -> bool:
     return True
 
 
-def _publish(directory: Path, stem: str, generation: str, parts: int) -> None:
-    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped."""
+def _publish(
+    directory: Location, stem: str, generation: str, parts: int, still_ours: Callable[[], None]
+) -> None:
+    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped.
+
+    Args:
+        still_ours: raises when the turn to write here was lost.
+    """
     first = directory / layout.part_name(stem, 0)
     old = 0
     while (directory / layout.part_name(stem, old)).exists():
         old += 1
     sync(directory)
+    still_ours()
     if old and (parts > 1 or old > 1):
         first.unlink()
         sync(directory)
@@ -432,14 +583,17 @@ def _publish(directory: Path, stem: str, generation: str, parts: int) -> None:
     for number in reversed(range(1, parts)):
         tmp = directory / _tmp_name(stem, number, generation)
         if tmp.exists():
-            os.replace(tmp, directory / layout.part_name(stem, number))
+            replace(tmp, directory / layout.part_name(stem, number))
     sync(directory)
-    os.replace(directory / _tmp_name(stem, 0, generation), first)
+    still_ours()
+    replace(directory / _tmp_name(stem, 0, generation), first)
     sync(directory)
 
 
-def sync(path: Path) -> None:
-    """fsync of a file or a directory."""
+def sync(path: Location) -> None:
+    """fsync of a file or a directory; what a store has answered is durable there."""
+    if isinstance(path, StorePath):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -448,18 +602,25 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """One writer at a time in this directory; the lock dies with its holder."""
+def locked(directory: Location) -> Iterator[Callable[[], None]]:
+    """One writer at a time in this directory; the lock dies with its holder.
+
+    Yields what raises when it was lost after all, which on a store it can be.
+    """
+    if isinstance(directory, StorePath):
+        with lease.turn(directory / _STAGING / _TURNS) as still_ours:
+            yield still_ours
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield lambda: None
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Location) -> Iterator[None]:
     """Names the place when the operating system refuses to write."""
     try:
         yield
