@@ -6,6 +6,7 @@ The server's package is imported only where it is used: every test of the projec
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pytest
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.store import StorePath
-from migration_pipeline.archive.writer import _work_root
+from migration_pipeline.archive.writer import work_root
 
 if TYPE_CHECKING:
     from migration_pipeline_tests.servers.s3 import S3Server
@@ -31,12 +32,16 @@ def s3_process() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def s3(
+    s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
     """The server, without faults, and the environment in which it is found."""
     import fsspec
 
+    s3_process.folder = str(tmp_path_factory.mktemp("temporary"))
     for name, value in s3_process.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", s3_process.folder)
     s3_process.requests.clear()
     s3_process.status = "403 Forbidden"
     systems = fsspec.get_filesystem_class("s3")
@@ -77,7 +82,7 @@ def left_over(archive: Archive) -> list[str]:
         if not path.endswith(".parquet") and "/.staging/turns/turn." not in path
     ]
     others += [str(path) for path in archive.files.rglob("*") if path not in named]
-    return others + [str(path) for path in _work_root().iterdir()]
+    return others + [str(path) for path in work_root().iterdir()]
 
 
 def upload(folder: Path, to: StorePath) -> StorePath:

@@ -38,20 +38,17 @@ from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
-    KINDS,
     MANIFEST_KEY,
     FileEntry,
     Manifest,
     count_types,
     now,
-    read_manifest,
 )
 from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, in_memory_form
-from migration_pipeline.archive.store import Location, StorePath, names_in, replace
+from migration_pipeline.archive.store import Location, StorePath, replace
 from migration_pipeline.archive.store_files import each, parquet_footer
 from migration_pipeline.errors import (
     ArchiveNotWritableError,
-    DamagedPartError,
     ObjectStoreRefusedError,
     ObjectStoreUnavailableError,
 )
@@ -60,10 +57,9 @@ PART_BYTES = 50 * 1024 * 1024
 """A new part begins near this compressed size, as neptune-exporter's do."""
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 24 * 1024 * 1024
-_TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
-_STAGED = re.compile(r".*\.\w{8}$", re.DOTALL)
-_STAGING = ".staging"
-_SIGN, _TURNS = "writes", "turns"
+TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
+STAGING = ".staging"
+SIGN, _TURNS = "writes", "turns"
 
 
 class RunWriter:
@@ -89,7 +85,7 @@ class RunWriter:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._parts: list[_Part] = []
-        self._staging = self._files_root / _STAGING / f"{self._stem}.{self._generation[:8]}"
+        self._staging = self._files_root / STAGING / f"{self._stem}.{self._generation[:8]}"
         with writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
         self._work = _local(self._staging)
@@ -202,14 +198,14 @@ class RunWriter:
                 self._check_sign()
                 placed = self._place_files()
                 try:
-                    _publish(
+                    publish(
                         self._directory, self._stem, self._generation, len(self._parts), still_ours
                     )
                 except BaseException:
                     if not self._published:
-                        _remove(placed)
+                        remove_files(placed)
                     raise
-                _remove_unnamed_files(self._files_root, self.key, manifest)
+                remove_unnamed_files(self._files_root, self.key, manifest)
         self._parts = []
         self._left = False
         return manifest
@@ -221,12 +217,11 @@ class RunWriter:
                 part.close()
         # By name: a part whose very beginning could not be written is in no list.
         names = [
-            _tmp_name(self._stem, number, self._generation)
-            for number in range(len(self._parts) + 1)
+            tmp_name(self._stem, number, self._generation) for number in range(len(self._parts) + 1)
         ]
         self._parts = []
         if isinstance(self._directory, Path):
-            _remove(self._directory / name for name in names)
+            remove_files(self._directory / name for name in names)
         if self._alive is not None:
             shutil.rmtree(self._work, ignore_errors=True)
             os.close(self._alive)
@@ -236,15 +231,17 @@ class RunWriter:
             # A store that does not answer must not hide why we are here; `recover` removes it too.
             with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
                 if self._left:
-                    _remove(self._directory / name for name in names)
-                    _remove(self._staging / path for path in self._staging.walk() if path != _SIGN)
+                    remove_files(self._directory / name for name in names)
+                    remove_files(
+                        self._staging / path for path in self._staging.walk() if path != SIGN
+                    )
             with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
                 lease.take_back(sign)
 
     def _begin_part(self) -> None:
         if len(self._parts) > 1:
             self._parts[-1].finish()  # only part 0 stays open, for the manifest in its footer
-        name = _tmp_name(self._stem, len(self._parts), self._generation)
+        name = tmp_name(self._stem, len(self._parts), self._generation)
         part = _Part(self._directory / name, self._work)
         part.metadata(GENERATION_KEY, self._generation.encode())
         self._parts.append(part)
@@ -276,7 +273,7 @@ class RunWriter:
                 for _ in each(place, list(self._waiting), root):
                     pass
             except BaseException:
-                _remove(new)
+                remove_files(new)
                 raise
             return new
         folders = {self._files_root}
@@ -292,13 +289,13 @@ class RunWriter:
             for folder in folders:
                 sync(folder)
         except BaseException:
-            _remove(new)
+            remove_files(new)
             raise
         return new
 
     @property
     def _published(self) -> bool:
-        first = _footer_metadata(self._directory / layout.part_name(self._stem, 0))
+        first = footer_metadata(self._directory / layout.part_name(self._stem, 0))
         return first.get(GENERATION_KEY) == self._generation.encode()
 
 
@@ -351,10 +348,10 @@ def _local(staging: Location) -> Path:
     """Where on this machine downloads and parts grow: of a folder in itself, for it is renamed."""
     if isinstance(staging, Path):
         return staging
-    return _work_root() / staging.name
+    return work_root() / staging.name
 
 
-def _work_root() -> Path:
+def work_root() -> Path:
     root = Path(tempfile.gettempdir()) / f"migration_pipeline-{os.getuid()}"
     with writing(root):
         root.mkdir(mode=0o700, exist_ok=True)
@@ -362,7 +359,7 @@ def _work_root() -> Path:
 
 
 def _give_sign(staging: Location) -> lease.Sign | None:
-    return None if isinstance(staging, Path) else lease.give_sign(staging / _SIGN)
+    return None if isinstance(staging, Path) else lease.give_sign(staging / SIGN)
 
 
 def _move_in(local: Path, to: Location) -> None:
@@ -392,7 +389,7 @@ def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
     What a dead process leaves of it is removed by the next `recover`.
     """
     name = f"downloads.{uuid.uuid4().hex[:8]}"
-    directory = _local(archive.files_root(project) / _STAGING / name)
+    directory = _local(archive.files_root(project) / STAGING / name)
     descriptor = _claim(directory)
     try:
         yield directory
@@ -401,57 +398,16 @@ def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _tmp_name(stem: str, number: int, generation: str) -> str:
+def tmp_name(stem: str, number: int, generation: str) -> str:
     return f"{stem}_part_{number}.{generation[:8]}.parquet.tmp"
 
 
-def recover(archive: Archive, project: str) -> list[str]:
-    """Puts a project's directories in order after writers died; call it before writing there.
-
-    Swaps that were cut off between two renames are finished: a set of parts is whole when its
-    temporary part 0 has a manifest, every other part of that generation is there, under its
-    temporary or its final name, and every file has its place. What else dead writers left is
-    removed; what another tool left is not touched.
-
-    Returns:
-        The stems of the runs whose swap was finished.
-    """
-    finished = []
-    files_root = archive.files_root(project)
-    staging = files_root / _STAGING
-    _living_writers(staging)
-    if isinstance(staging, StorePath):
-        _living_writers(_work_root())
-    for kind in KINDS:
-        directory = archive.project_directory(project, kind)
-        if not directory.is_dir():
-            continue
-        if isinstance(directory, StorePath) and not _needs_recovery(directory):
-            continue
-        with writing(directory), locked(directory) as still_ours:
-            tmp = [m for name in sorted(names_in(directory)) if (m := _TMP_PART.match(name))]
-            # Asked after the listing: who lives now may have begun since, who does not is done.
-            alive = _living_writers(staging)
-            dead = [m for m in tmp if m["writer"] and m["writer"] not in alive]
-            for match in dead:
-                if match["number"] == "0" and _is_published(directory, match):
-                    continue
-                if match["number"] == "0" and (whole := _whole_set(directory, match, files_root)):
-                    _publish(directory, match["stem"], whole.generation, whole.parts, still_ours)
-                    _remove_unnamed_files(files_root, RunKey(project, whole.run, kind), whole)
-                    finished.append(match["stem"])
-            for match in dead:
-                (directory / match.string).unlink(missing_ok=True)
-            _remove_headless_parts(directory)
-    return finished
-
-
-def _remove(files: Iterable[Location]) -> None:
+def remove_files(files: Iterable[Location]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
 
 
-def _remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest) -> None:
+def remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest) -> None:
     """Files of older exports of a run that its manifest does not name."""
     named: set[Location] = {files_root / entry.path for entry in manifest.files}
     there: Sequence[Location]
@@ -459,109 +415,17 @@ def _remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest)
         there = list((files_root / key.folder).rglob("*"))
     else:
         there = [path for path in (files_root / key.folder).rglob("*") if path.is_file()]
-    _remove([path for path in there if path not in named])
+    remove_files([path for path in there if path not in named])
 
 
-def _needs_recovery(directory: StorePath) -> bool:
-    """Whether a look without a turn finds anything that a dead writer may have left."""
-    names = list(names_in(directory))
-    stems = {parsed for name in names if (parsed := layout.parse_part_name(name))}
-    headless = any((stem, 0) not in stems for stem, _ in stems)
-    return headless or any(_TMP_PART.match(name) for name in names)
-
-
-def _living_signs(root: StorePath) -> set[str]:
-    """The same on a store, where a sign that is renewed stands for the lock."""
-    staged: dict[str, list[str]] = {}
-    for path in root.walk():
-        staged.setdefault(path.partition("/")[0], []).append(path)
-    alive: set[str] = set()
-    clock = lease.store_clock(root / "clocks")
-    for name, paths in staged.items():
-        if _STAGED.match(name) is None:
-            continue
-        if lease.is_dead(root / name / _SIGN, clock):
-            _remove([root / path for path in paths])
-        else:
-            alive.add(name[-8:])
-    return alive
-
-
-def _living_writers(root: Location) -> set[str]:
-    """Writers that hold the lock of their staging directory; the others' are removed."""
-    if isinstance(root, StorePath):
-        return _living_signs(root)
-    alive: set[str] = set()
-    if not root.is_dir():
-        return alive
-    with writing(root), locked(root):
-        for staging in root.glob("*.????????"):
-            try:
-                descriptor = os.open(staging, os.O_RDONLY)
-            except FileNotFoundError:
-                continue  # its owner was done with it just now
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(staging, ignore_errors=True)
-            except BlockingIOError:
-                alive.add(staging.name[-8:])
-            finally:
-                os.close(descriptor)
-    return alive
-
-
-def _remove_headless_parts(directory: Location) -> None:
-    """Parts of ours without a part 0: left by a swap that another export will repeat."""
-    by_stem: dict[str, list[int]] = {}
-    for name in names_in(directory):
-        if parsed := layout.parse_part_name(name):
-            by_stem.setdefault(parsed[0], []).append(parsed[1])
-    for stem, numbers in by_stem.items():
-        for number in [] if 0 in numbers else numbers:
-            part = directory / layout.part_name(stem, number)
-            if GENERATION_KEY in _footer_metadata(part):
-                part.unlink()
-
-
-def _whole_set(directory: Location, part_0: re.Match[str], files_root: Location) -> Manifest | None:
-    """The manifest of a temporary part 0 whose other parts and files are all there."""
-    try:
-        manifest = read_manifest(directory / part_0.string)
-    except (DamagedPartError, ValueError):
-        return None
-    if manifest is None or not _all_there(directory, part_0["stem"], manifest):
-        return None
-    # Files have the digest of their content in their names and get them in one rename.
-    if not all((files_root / entry.path).is_file() for entry in manifest.files):
-        return None
-    return manifest
-
-
-def _is_published(directory: Location, part_0: re.Match[str]) -> bool:
-    """On a store: a copy was made, and the process died before it removed what it had copied."""
-    if isinstance(directory, Path):
-        return False
-    said = _footer_metadata(directory / layout.part_name(part_0["stem"], 0))
-    return said.get(GENERATION_KEY, b"").decode()[:8] == part_0["writer"]
-
-
-def _footer_metadata(part: Location) -> dict[bytes, bytes]:
+def footer_metadata(part: Location) -> dict[bytes, bytes]:
     try:
         return parquet_footer(part).metadata or {}
     except (pa.ArrowInvalid, OSError):
         return {}
 
 
-def _all_there(directory: Location, stem: str, manifest: Manifest) -> bool:
-    for number in range(1, manifest.parts):
-        tmp = directory / _tmp_name(stem, number, manifest.generation)
-        candidate = tmp if tmp.exists() else directory / layout.part_name(stem, number)
-        if _footer_metadata(candidate).get(GENERATION_KEY, b"").decode() != manifest.generation:
-            return False
-    return True
-
-
-def _publish(
+def publish(
     directory: Location, stem: str, generation: str, parts: int, still_ours: Callable[[], None]
 ) -> None:
     """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped.
@@ -581,12 +445,12 @@ def _publish(
     for number in reversed(range(parts, old)):
         (directory / layout.part_name(stem, number)).unlink()
     for number in reversed(range(1, parts)):
-        tmp = directory / _tmp_name(stem, number, generation)
+        tmp = directory / tmp_name(stem, number, generation)
         if tmp.exists():
             replace(tmp, directory / layout.part_name(stem, number))
     sync(directory)
     still_ours()
-    replace(directory / _tmp_name(stem, 0, generation), first)
+    replace(directory / tmp_name(stem, 0, generation), first)
     sync(directory)
 
 
@@ -608,7 +472,7 @@ def locked(directory: Location) -> Iterator[Callable[[], None]]:
     Yields what raises when it was lost after all, which on a store it can be.
     """
     if isinstance(directory, StorePath):
-        with lease.turn(directory / _STAGING / _TURNS) as still_ours:
+        with lease.turn(directory / STAGING / _TURNS) as still_ours:
             yield still_ours
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from migration_pipeline.archive import lease
 from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.recovery import recover
 from migration_pipeline.archive.store import StorePath
-from migration_pipeline.archive.writer import RunWriter, recover, scratch_directory
+from migration_pipeline.archive.writer import RunWriter, scratch_directory
 from migration_pipeline.errors import StoppedWriterError
 from migration_pipeline_tests.archive.making import KEY, fill, read_rows, write_run
 from migration_pipeline_tests.archive.test_two_writers import rows_of, sorted_rows
@@ -89,6 +91,7 @@ def test_threads_that_write_one_run(archive: Archive) -> None:
 
 def _open(place: str, environment: dict[str, str]) -> Archive:
     os.environ.update(environment)
+    tempfile.tempdir = environment["TMPDIR"]
     writer_module.PART_BYTES, writer_module._GROUP_ROWS = 1, 50
     return archive_on(StorePath("s3", place))
 

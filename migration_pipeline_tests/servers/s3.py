@@ -38,12 +38,14 @@ class S3Server:
     Args:
         requests: `METHOD /path` of what came.
         status: of such an answer.
+        folder: for the temporary files of its clients.
     """
 
     port: int
     requests: list[str] = field(default_factory=list)
     before: Callable[[str], bytes | None] = lambda request: None
     status: str = "403 Forbidden"
+    folder: str = "/tmp"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -55,6 +57,7 @@ class S3Server:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_MAX_ATTEMPTS": "2",
+            "TMPDIR": self.folder,
         }
 
 
@@ -76,7 +79,7 @@ def s3_server() -> Iterator[S3Server]:
             server.requests.append(request)
             if (answer := server.before(request)) is not None:
                 start(server.status, [("Content-Type", "application/xml")])
-                return [answer]
+                return [b"" if request.startswith("HEAD ") else answer]
             return [b"".join(app(environ, start))]
 
     http = make_server(HOST, 0, one_at_a_time, threaded=True, request_handler=_Quiet)

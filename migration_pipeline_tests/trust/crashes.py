@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -127,6 +128,7 @@ def _child(
     environment: Mapping[str, str],
 ) -> None:
     os.environ.update(environment)
+    tempfile.tempdir = environment.get("TMPDIR")
     ends: dict[str, Callable[[], None]] = {
         "kill": _signal(signal.SIGKILL),
         "interrupt": _signal(signal.SIGINT),
