@@ -112,9 +112,9 @@ class UnknownPartitionError(ConfigError):
 
 
 class MissingExtraError(ConfigError):
-    def __init__(self, target: str, extra: str, module: str) -> None:
+    def __init__(self, target: str, extra: str, module: str, kind: str = "target") -> None:
         super().__init__(
-            f"target {target} needs the package {module}, which is not installed",
+            f"{kind} {target} needs the package {module}, which is not installed",
             f"Install it with `uv sync --extra {extra}`.",
         )
 
@@ -283,6 +283,39 @@ class ArchiveNotWritableError(Terminal, ArchiveError):
             "Free space, or give this user the right to write there, or point "
             "MIGRATION_DATA_PATH and MIGRATION_FILES_PATH elsewhere. What was whole stays whole; "
             "the next run does the rest.",
+        )
+
+
+class ObjectStoreRefusedError(Terminal, ArchiveError):
+    """There is no such bucket, or the store does not let us."""
+
+    def __init__(self, path: str, reason: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{path} cannot be used: {reason}",
+            "Correct MIGRATION_DATA_PATH and MIGRATION_FILES_PATH, or make the bucket and give "
+            f"these credentials the right to list, read, write and delete there. {remedy}".strip(),
+        )
+
+
+class ObjectStoreUnavailableError(Transient, ArchiveError):
+    """The object store did not answer, or not with what it was asked for."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be reached: {reason}",
+            "Look at the store and at its address in the environment, and start the job again: "
+            "what was whole stays whole, and only what is missing is done.",
+        )
+
+
+class StoppedWriterError(Transient, ArchiveError):
+    """A writer stood still for so long that others may have taken its place."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"this process stood still, or did not reach {place}, for so long that others had to "
+            "take it for dead",
+            "Nothing that it had not finished was published; start the job again.",
         )
 
 

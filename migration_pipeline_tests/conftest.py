@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["migration_pipeline_tests.stores"]
 _TARGETS = Path(__file__).parents[1] / "migration_pipeline" / "targets"
 _OURS = (
     "MIGRATION_",

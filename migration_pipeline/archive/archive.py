@@ -6,12 +6,11 @@ depends on records elsewhere.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +20,8 @@ from migration_pipeline.archive import layout
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.manifest import KINDS, Kind, Manifest, read_footer, read_manifest
 from migration_pipeline.archive.reader import read_first_value, read_parts
+from migration_pipeline.archive.store import Location, folders_in, names_in
+from migration_pipeline.archive.store_files import each
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
 KIND_DIRECTORIES: dict[str, Kind] = {
@@ -75,8 +76,8 @@ class ArchivedRun:
     """One run in an archive. Reading it checks each part against the archive's schema."""
 
     key: RunKey
-    parts: tuple[Path, ...]
-    files_root: Path
+    parts: tuple[Location, ...]
+    files_root: Location
     """What file_value.path is relative to."""
     damage: tuple[str, ...] = ()
     """What is known to be wrong with it, for one that is read nevertheless (`archive.salvage`)."""
@@ -98,7 +99,7 @@ class ArchivedRun:
         generation = self.manifest.generation if self.manifest else ""
         return read_parts(self.parts, columns=columns, types=types, generation=generation)
 
-    def file(self, path: str) -> Path:
+    def file(self, path: str) -> Location:
         """Where the file of a row lies."""
         return self.files_root / path
 
@@ -127,8 +128,8 @@ class Place:
     """A directory that may hold runs of one kind, and what their files are relative to."""
 
     kind: Kind
-    directory: Path
-    files_root: Path
+    directory: Location
+    files_root: Location
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,16 @@ class Archive:
             besides, never written to. An object that is in both places is taken from `data`.
     """
 
-    data: Path
-    files: Path
-    model_data: Path | None = None
-    model_files: Path | None = None
+    data: Location
+    files: Location
+    model_data: Location | None = None
+    model_files: Location | None = None
 
-    def project_directory(self, project: str, kind: Kind = "run") -> Path:
+    def project_directory(self, project: str, kind: Kind = "run") -> Location:
         """Where runs of this kind are written; `places` is where they may be."""
         return self.data / layout.name_on_disk(project) / kind_directory(kind)
 
-    def files_root(self, project: str) -> Path:
+    def files_root(self, project: str) -> Location:
         """What the files of the runs in `project_directory` are relative to."""
         return self.files / layout.name_on_disk(project)
 
@@ -166,7 +167,7 @@ class Archive:
         return found
 
     @property
-    def _roots(self) -> list[tuple[Path, Path]]:
+    def _roots(self) -> list[tuple[Location, Location]]:
         roots = [(self.data, self.files)]
         if self.model_data is not None and self.model_data != self.data:
             roots.append((self.model_data, self.model_files or self.files))
@@ -182,8 +183,8 @@ class Archive:
         for data, _ in self._roots:
             if data.exists() and not data.is_dir():
                 raise NotAnArchiveError(str(data), "it is a file")
-            for directory in sorted(data.iterdir()) if data.exists() else []:
-                if directory.is_dir() and (first := next(_parts_0(directory), None)):
+            for directory in folders_in(data) if data.exists() else []:
+                if first := next(_parts_0(directory), None):
                     found.add(_project_of(first))
         return sorted(found)
 
@@ -198,17 +199,14 @@ class Archive:
         """
         runs: dict[RunKey, ArchivedRun] = {}
         for place in self.places(project):
-            for stem, numbers in _stems(place.directory).items():
-                if 0 not in numbers:
-                    continue
-                try:
-                    run = _archived(project, place, stem, numbers)
-                except DamagedPartError as error:
-                    if damaged is None:
-                        raise
-                    damaged.append(error)
-                else:
+            stems = [found for found in _stems(place.directory).items() if 0 in found[1]]
+            for run in each(partial(_archived_or_damaged, project, place), stems, place.directory):
+                if isinstance(run, ArchivedRun):
                     runs.setdefault(run.key, run)
+                elif damaged is None:
+                    raise run
+                else:
+                    damaged.append(run)
         return runs
 
     def find(self, key: RunKey) -> ArchivedRun | None:
@@ -224,16 +222,26 @@ class Archive:
 
         For "what is new": one directory listing a kind, one footer a run.
         """
-        found: dict[RunKey, Manifest | None] = {}
         kinds = {key.kind for key in keys}
         present = [(place, _stems(place.directory)) for place in self.places(project, kinds)]
+        parts: dict[RunKey, Location] = {}
         for key in keys:
             for place, stems in present:
                 stem = _stem_of(key.run, stems) if place.kind == key.kind else ""
                 if 0 in stems.get(stem, ()):
-                    found[key] = read_manifest(place.directory / layout.part_name(stem, 0))
+                    parts[key] = place.directory / layout.part_name(stem, 0)
                     break
-        return found
+        manifests = each(read_manifest, list(parts.values()), self.data)
+        return dict(zip(parts, manifests, strict=True))
+
+
+def _archived_or_damaged(
+    project: str, place: Place, found: tuple[str, list[int]]
+) -> ArchivedRun | DamagedPartError:
+    try:
+        return _archived(project, place, *found)
+    except DamagedPartError as error:
+        return error
 
 
 def _archived(project: str, place: Place, stem: str, numbers: list[int]) -> ArchivedRun:
@@ -261,7 +269,7 @@ def _check_parts(run: ArchivedRun, numbers: list[int]) -> None:
         )
 
 
-def parts_of(directory: Path, run: str) -> tuple[str, list[int]]:
+def parts_of(directory: Location, run: str) -> tuple[str, list[int]]:
     """(stem of its parts, their numbers) of a run id; no numbers: there are none."""
     stems = _stems(directory)
     stem = _stem_of(run, stems)
@@ -284,12 +292,14 @@ _LISTINGS: dict[Path, tuple[int, dict[str, list[int]]]] = {}
 _MOST_LISTINGS = 32
 
 
-def _stems(directory: Path) -> dict[str, list[int]]:
+def _stems(directory: Location) -> dict[str, list[int]]:
     """Stem → part numbers of a directory, empty where there is none; not to be changed.
 
     Whoever asks for run after run of a big project would list it as often; so a listing is kept
     while the directory's time says that nothing in it was added, removed or renamed.
     """
+    if not isinstance(directory, Path):
+        return _listed(directory)
     try:
         changed = directory.stat().st_mtime_ns
     except OSError:
@@ -305,31 +315,29 @@ def _stems(directory: Path) -> dict[str, list[int]]:
     return stems
 
 
-def _listed(directory: Path) -> dict[str, list[int]]:
+def _listed(directory: Location) -> dict[str, list[int]]:
     stems: dict[str, list[int]] = {}
-    if directory.is_dir():
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if parsed := layout.parse_part_name(entry.name):
-                    stems.setdefault(parsed[0], []).append(parsed[1])
+    for name in names_in(directory):
+        if parsed := layout.parse_part_name(name):
+            stems.setdefault(parsed[0], []).append(parsed[1])
     for numbers in stems.values():
         numbers.sort()
     return stems
 
 
-def _parts_0(directory: Path) -> Iterator[Path]:
+def _parts_0(directory: Location) -> Iterator[Location]:
     for folder in (directory, *(directory / name for name in KIND_DIRECTORIES)):
         for stem, numbers in _stems(folder).items():
             if 0 in numbers:
                 yield folder / layout.part_name(stem, 0)
 
 
-def _project_of(part_0: Path) -> str:
+def _project_of(part_0: Location) -> str:
     manifest = read_manifest(part_0)
     return manifest.project if manifest else str(read_first_value(part_0, "project_id"))
 
 
-def footer_rows(part: Path) -> int:
+def footer_rows(part: Location) -> int:
     """Rows of a part as its footer says."""
     metadata: pq.FileMetaData = read_footer(part)
     return int(metadata.num_rows)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.archive.schema import micros_from_steps
+from migration_pipeline.archive.store import Location, StorePath, files_below
 
 UInt64s = npt.NDArray[np.uint64]
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -44,18 +45,23 @@ class FileInfo:
     digest: str
 
 
-def digest_file(path: Path) -> FileInfo:
+def digest_file(path: Location) -> FileInfo:
     """Reads a file once, a megabyte at a time.
 
     A directory (neptune-exporter unpacks file sets) counts by the names and digests of its files.
     """
     hasher, size = hashlib.blake2b(digest_size=16), 0
-    if path.is_dir():
-        for child in sorted(p for p in path.rglob("*") if p.is_file()):
-            info = digest_file(child)
+    found = path.stat() if isinstance(path, StorePath) else None
+    if stat.S_ISDIR(found.st_mode) if found else path.is_dir():
+        for name in files_below(path):
+            info = digest_file(path / name)
             size += info.size
-            hasher.update(f"{child.relative_to(path).as_posix()}\0{info.digest}\n".encode())
+            hasher.update(f"{name}\0{info.digest}\n".encode())
         return FileInfo(size, hasher.hexdigest())
+    if isinstance(path, StorePath) and found:
+        for block in path.blocks(found.st_size):
+            hasher.update(block)
+        return FileInfo(found.st_size, hasher.hexdigest())
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             hasher.update(block)

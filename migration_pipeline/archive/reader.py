@@ -8,7 +8,6 @@ layout would carry the guess over to the target.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +20,15 @@ from migration_pipeline.archive.schema import (
     SCHEMA,
     in_memory_form,
 )
+from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.store_files import parquet_file
 from migration_pipeline.errors import DamagedPartError
 
 BATCH_ROWS = 65_536
 
 
 def read_parts(
-    parts: Sequence[Path],
+    parts: Sequence[Location],
     *,
     columns: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
@@ -59,16 +60,16 @@ def read_parts(
                 raise DamagedPartError(str(part), f"its rows cannot be read ({error})") from error
 
 
-def read_first_value(part: Path, column: str) -> object:
+def read_first_value(part: Location, column: str) -> object:
     """The first value of a column, without reading the rest."""
     for batch in read_parts([part], columns=[column], batch_rows=1):
         return batch.column(0)[0].as_py()
     raise DamagedPartError(str(part), "it has no rows")
 
 
-def _open(part: Path, generation: str) -> pq.ParquetFile:
+def _open(part: Location, generation: str) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS), pre_buffer=False)
+        file = parquet_file(part, read_dictionary=list(KEY_COLUMNS))
     except KeyError as error:  # of a column that was to be read as a dictionary
         raise DamagedPartError(str(part), f"it has no column {_named(error)!r}") from error
     except (pa.ArrowException, OSError) as error:

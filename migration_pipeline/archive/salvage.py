@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey, parts_of
 from migration_pipeline.archive.manifest import GENERATION_KEY, read_footer
 from migration_pipeline.archive.reader import read_first_value, read_parts
+from migration_pipeline.archive.store import Location, is_inside
 from migration_pipeline.errors import DamagedPartError
 
 
@@ -48,10 +48,8 @@ class SalvagedRun(ArchivedRun):
     def _is_there(self, path: str | None) -> bool:
         if not path:
             return False
-        root = self.files_root.resolve()
         try:
-            file = (root / path).resolve()
-            return file.is_relative_to(root) and file.exists()
+            return is_inside(self.files_root, path) and (self.files_root / path).exists()
         except (OSError, ValueError):  # no name that the system takes
             return False
 
@@ -72,9 +70,9 @@ def salvage(archive: Archive, key: RunKey, damage: Sequence[str]) -> SalvagedRun
     return None
 
 
-def _parts_of_one_export(paths: Sequence[Path], run: str) -> list[Path]:
+def _parts_of_one_export(paths: Sequence[Location], run: str) -> list[Location]:
     """Those of these parts that are of the run, and of the same export as the first such part."""
-    found: list[Path] = []
+    found: list[Location] = []
     generation = None
     for path in paths:
         with contextlib.suppress(DamagedPartError):
@@ -103,9 +101,9 @@ class ArchiveWithDamage(Archive):
         errors: list[DamagedPartError] = []
         found = super().runs(project, errors)
         found.update({key: run for key, run in self.salvaged.items() if key.project == project})
-        stems = set(self._stems(project))
+        stems = {str(stem) for stem in self._stems(project)}
         for error in errors:
-            if Path(error.path).with_name(Path(error.path).name.rpartition("_part_")[0]) in stems:
+            if error.path.rpartition("_part_")[0] in stems:
                 continue
             if damaged is None:
                 raise error
@@ -117,7 +115,7 @@ class ArchiveWithDamage(Archive):
             return None
         return self.salvaged.get(key) or super().find(key)
 
-    def _stems(self, project: str) -> Iterator[Path]:
+    def _stems(self, project: str) -> Iterator[Location]:
         """Where the parts of runs lie of which it is known that they are damaged."""
         for key in (*self.salvaged, *self.hidden):
             for place in self.places(project, [key.kind]):

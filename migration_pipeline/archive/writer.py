@@ -10,6 +10,10 @@ and its new parts are complete and synced by then; `recover` finishes a swap tha
 Two processes may write the same run: each has temporary names of its own, for parts and files, what
 a dead process left is told from a living one's work by a lock that dies with its holder, and swaps
 take turns.
+
+On an object store it is the same, with a copy for a rename and with objects for locks
+(`archive.lease`): parts and files grow on this machine, go to the store under temporary names when
+they are whole, and get their places there.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,28 +33,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from migration_pipeline import __version__
-from migration_pipeline.archive import layout
+from migration_pipeline.archive import layout, lease
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
-    KINDS,
     MANIFEST_KEY,
     FileEntry,
     Manifest,
     count_types,
     now,
-    read_manifest,
 )
 from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, in_memory_form
-from migration_pipeline.errors import ArchiveNotWritableError, DamagedPartError
+from migration_pipeline.archive.store import Location, StorePath, replace
+from migration_pipeline.archive.store_files import each, parquet_footer
+from migration_pipeline.errors import (
+    ArchiveNotWritableError,
+    ObjectStoreRefusedError,
+    ObjectStoreUnavailableError,
+)
 
 PART_BYTES = 50 * 1024 * 1024
 """A new part begins near this compressed size, as neptune-exporter's do."""
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 24 * 1024 * 1024
-_TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
-_STAGING = ".staging"
+TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
+STAGING = ".staging"
+SIGN, _TURNS = "writes", "turns"
 
 
 class RunWriter:
@@ -66,7 +76,7 @@ class RunWriter:
         self.source = source
         self.sums = RunSums(self._info_of)
         self.files: dict[str, FileInfo] = {}
-        self._waiting: dict[str, Path] = {}
+        self._waiting: dict[str, Location] = {}
         self._names: dict[str, str | None] = {}
         self._files_root = archive.files_root(key.project)
         self._directory = archive.project_directory(key.project, key.kind)
@@ -75,10 +85,14 @@ class RunWriter:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._parts: list[_Part] = []
-        self._staging = self._files_root / _STAGING / f"{self._stem}.{self._generation[:8]}"
+        self._staging = self._files_root / STAGING / f"{self._stem}.{self._generation[:8]}"
         with writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
-        self._alive: int | None = _claim(self._staging)
+        self._work = _local(self._staging)
+        self._growing = self._directory if isinstance(self._directory, Path) else self._work
+        self._alive: int | None = _claim(self._work)
+        self._sign = _give_sign(self._staging)
+        self._left = True
 
     def __enter__(self) -> RunWriter:
         return self
@@ -110,7 +124,7 @@ class RunWriter:
 
     def staging_path(self, name: str) -> Path:
         """Where to download a file to before `add_file`; on the same file system."""
-        return self._staging / name
+        return self._work / name
 
     def add_file(
         self,
@@ -130,8 +144,9 @@ class RunWriter:
         path = layout.file_path(self.key.folder, attribute, step, info.digest, extension)
         waiting = self._staging / layout.digest(path)
         with writing(waiting):
-            sync(staged)
-            os.replace(staged, waiting)
+            if isinstance(waiting, Path):
+                sync(staged)
+            _move_in(staged, waiting)
         self._waiting[path] = waiting
         self._names[path] = name
         self.files[path] = info
@@ -143,7 +158,7 @@ class RunWriter:
             return
         table = pa.Table.from_batches(self._pending, BATCH_SCHEMA).unify_dictionaries()
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        with writing(self._directory):
+        with writing(self._growing):
             if not self._parts or self._parts[-1].size >= PART_BYTES:
                 self._begin_part()
             self._parts[-1].write(table)
@@ -178,18 +193,21 @@ class RunWriter:
             )
             self._parts[0].metadata(MANIFEST_KEY, manifest.model_dump_json().encode())
             for part in self._parts:
-                part.close()
-                sync(part.path)
-            with locked(self._directory):
+                part.finish()
+            with locked(self._directory) as still_ours:
+                self._check_sign()
                 placed = self._place_files()
                 try:
-                    _publish(self._directory, self._stem, self._generation, len(self._parts))
+                    publish(
+                        self._directory, self._stem, self._generation, len(self._parts), still_ours
+                    )
                 except BaseException:
                     if not self._published:
-                        _remove(placed)
+                        remove_files(placed)
                     raise
-                _remove_unnamed_files(self._files_root, self.key, manifest)
+                remove_unnamed_files(self._files_root, self.key, manifest)
         self._parts = []
+        self._left = False
         return manifest
 
     def discard(self) -> None:
@@ -198,28 +216,66 @@ class RunWriter:
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
         # By name: a part whose very beginning could not be written is in no list.
-        for number in range(len(self._parts) + 1):
-            name = _tmp_name(self._stem, number, self._generation)
-            (self._directory / name).unlink(missing_ok=True)
+        names = [
+            tmp_name(self._stem, number, self._generation) for number in range(len(self._parts) + 1)
+        ]
         self._parts = []
+        if isinstance(self._directory, Path):
+            remove_files(self._directory / name for name in names)
         if self._alive is not None:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            shutil.rmtree(self._work, ignore_errors=True)
             os.close(self._alive)
             self._alive = None
+        if isinstance(self._staging, StorePath) and self._sign:
+            sign, self._sign = self._sign, None
+            # A store that does not answer must not hide why we are here; `recover` removes it too.
+            with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
+                if self._left:
+                    remove_files(self._directory / name for name in names)
+                    remove_files(
+                        self._staging / path for path in self._staging.walk() if path != SIGN
+                    )
+            with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
+                lease.take_back(sign)
 
     def _begin_part(self) -> None:
         if len(self._parts) > 1:
-            self._parts[-1].close()  # only part 0 stays open, for the manifest in its footer
-        part = _Part(self._directory / _tmp_name(self._stem, len(self._parts), self._generation))
+            self._parts[-1].finish()  # only part 0 stays open, for the manifest in its footer
+        name = tmp_name(self._stem, len(self._parts), self._generation)
+        part = _Part(self._directory / name, self._work)
         part.metadata(GENERATION_KEY, self._generation.encode())
         self._parts.append(part)
 
     def _info_of(self, path: str) -> FileInfo:
         return self.files[path]
 
-    def _place_files(self) -> list[Path]:
+    def _check_sign(self) -> None:
+        """
+        Raises:
+            StoppedWriterError: others may have removed what was written so far.
+        """
+        if self._sign:
+            self._sign.check()
+
+    def _place_files(self) -> list[Location]:
         """Moves the files to their places, durably; returns those where none was before."""
-        new: list[Path] = []
+        new: list[Location] = []
+        if isinstance(self._files_root, StorePath):
+            root = self._files_root
+
+            def place(path: str) -> None:
+                final = root / path
+                if not final.exists():
+                    new.append(final)
+                replace(self._waiting[path], final)
+
+            try:
+                for _ in each(place, list(self._waiting), root):
+                    pass
+            except BaseException:
+                remove_files(new)
+                raise
+            return new
         folders = {self._files_root}
         try:
             for path, waiting in self._waiting.items():
@@ -228,27 +284,29 @@ class RunWriter:
                     final.parent.mkdir(parents=True, exist_ok=True)
                     if not final.exists():
                         new.append(final)
-                    os.replace(waiting, final)
+                    replace(waiting, final)
                 folders.update(p for p in final.parents if self._files_root in p.parents)
             for folder in folders:
                 sync(folder)
         except BaseException:
-            _remove(new)
+            remove_files(new)
             raise
         return new
 
     @property
     def _published(self) -> bool:
-        first = _footer_metadata(self._directory / layout.part_name(self._stem, 0))
+        first = footer_metadata(self._directory / layout.part_name(self._stem, 0))
         return first.get(GENERATION_KEY) == self._generation.encode()
 
 
 class _Part:
-    """One Parquet file that is being written."""
+    """One Parquet file that is being written; one for a store grows in `work`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location, work: Path) -> None:
         self.path = path
-        self._sink = pa.OSFile(str(path), "wb")
+        self._growing = path if isinstance(path, Path) else work / path.name
+        self._sink = pa.OSFile(str(self._growing), "wb")
+        self._is_there = False
         # store_schema=False: the dictionaries in memory must not show in the file's schema.
         # Dictionaries only where values repeat on every row: hashing each step and time costs as
         # much as all the rest, and differences compress better.
@@ -276,6 +334,42 @@ class _Part:
             self._writer.close()
             self._sink.close()
 
+    def finish(self) -> None:
+        """It is whole, and durable, under its temporary name."""
+        self.close()
+        if isinstance(self.path, Path):
+            sync(self.path)
+        elif not self._is_there:
+            _move_in(self._growing, self.path)
+            self._is_there = True
+
+
+def _local(staging: Location) -> Path:
+    """Where on this machine downloads and parts grow: of a folder in itself, for it is renamed."""
+    if isinstance(staging, Path):
+        return staging
+    return work_root() / staging.name
+
+
+def work_root() -> Path:
+    root = Path(tempfile.gettempdir()) / f"migration_pipeline-{os.getuid()}"
+    with writing(root):
+        root.mkdir(mode=0o700, exist_ok=True)
+    return root
+
+
+def _give_sign(staging: Location) -> lease.Sign | None:
+    return None if isinstance(staging, Path) else lease.give_sign(staging / SIGN)
+
+
+def _move_in(local: Path, to: Location) -> None:
+    """A file of this machine to its place in the archive."""
+    if isinstance(to, Path):
+        os.replace(local, to)
+    elif isinstance(to, StorePath):
+        to.put(local)
+        local.unlink()
+
 
 def _claim(directory: Path) -> int:
     """Makes a directory that shows by a lock that its owner lives; returns the descriptor."""
@@ -290,11 +384,12 @@ def _claim(directory: Path) -> int:
 
 @contextlib.contextmanager
 def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
-    """A directory for downloads on the file system of the archive's files, removed at the end.
+    """A directory for downloads, on the file system of the archive's files if that is a folder.
 
     What a dead process leaves of it is removed by the next `recover`.
     """
-    directory = archive.files_root(project) / _STAGING / f"downloads.{uuid.uuid4().hex[:8]}"
+    name = f"downloads.{uuid.uuid4().hex[:8]}"
+    directory = _local(archive.files_root(project) / STAGING / name)
     descriptor = _claim(directory)
     try:
         yield directory
@@ -303,143 +398,66 @@ def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _tmp_name(stem: str, number: int, generation: str) -> str:
+def tmp_name(stem: str, number: int, generation: str) -> str:
     return f"{stem}_part_{number}.{generation[:8]}.parquet.tmp"
 
 
-def recover(archive: Archive, project: str) -> list[str]:
-    """Puts a project's directories in order after writers died; call it before writing there.
-
-    Swaps that were cut off between two renames are finished: a set of parts is whole when its
-    temporary part 0 has a manifest, every other part of that generation is there, under its
-    temporary or its final name, and every file has its place. What else dead writers left is
-    removed; what another tool left is not touched.
-
-    Returns:
-        The stems of the runs whose swap was finished.
-    """
-    finished = []
-    files_root = archive.files_root(project)
-    staging = files_root / _STAGING
-    _living_writers(staging)
-    for kind in KINDS:
-        directory = archive.project_directory(project, kind)
-        if not directory.is_dir():
-            continue
-        with writing(directory), locked(directory):
-            tmp = [m for name in sorted(os.listdir(directory)) if (m := _TMP_PART.match(name))]
-            # Asked after the listing: who lives now may have begun since, who does not is done.
-            alive = _living_writers(staging)
-            dead = [m for m in tmp if m["writer"] and m["writer"] not in alive]
-            for match in dead:
-                if match["number"] == "0" and (whole := _whole_set(directory, match, files_root)):
-                    _publish(directory, match["stem"], whole.generation, whole.parts)
-                    _remove_unnamed_files(files_root, RunKey(project, whole.run, kind), whole)
-                    finished.append(match["stem"])
-            for match in dead:
-                (directory / match.string).unlink(missing_ok=True)
-            _remove_headless_parts(directory)
-    return finished
-
-
-def _remove(files: Iterable[Path]) -> None:
+def remove_files(files: Iterable[Location]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
 
 
-def _remove_unnamed_files(files_root: Path, key: RunKey, manifest: Manifest) -> None:
+def remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest) -> None:
     """Files of older exports of a run that its manifest does not name."""
-    named = {files_root / entry.path for entry in manifest.files}
-    _remove([p for p in (files_root / key.folder).rglob("*") if p.is_file() and p not in named])
+    named: set[Location] = {files_root / entry.path for entry in manifest.files}
+    there: Sequence[Location]
+    if isinstance(files_root, StorePath):
+        there = list((files_root / key.folder).rglob("*"))
+    else:
+        there = [path for path in (files_root / key.folder).rglob("*") if path.is_file()]
+    remove_files([path for path in there if path not in named])
 
 
-def _living_writers(root: Path) -> set[str]:
-    """Writers that hold the lock of their staging directory; the others' are removed."""
-    alive: set[str] = set()
-    if not root.is_dir():
-        return alive
-    with writing(root), locked(root):
-        for staging in root.glob("*.????????"):
-            try:
-                descriptor = os.open(staging, os.O_RDONLY)
-            except FileNotFoundError:
-                continue  # its owner was done with it just now
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(staging, ignore_errors=True)
-            except BlockingIOError:
-                alive.add(staging.name[-8:])
-            finally:
-                os.close(descriptor)
-    return alive
-
-
-def _remove_headless_parts(directory: Path) -> None:
-    """Parts of ours without a part 0: left by a swap that another export will repeat."""
-    by_stem: dict[str, list[int]] = {}
-    for name in os.listdir(directory):
-        if parsed := layout.parse_part_name(name):
-            by_stem.setdefault(parsed[0], []).append(parsed[1])
-    for stem, numbers in by_stem.items():
-        for number in [] if 0 in numbers else numbers:
-            part = directory / layout.part_name(stem, number)
-            if GENERATION_KEY in _footer_metadata(part):
-                part.unlink()
-
-
-def _whole_set(directory: Path, part_0: re.Match[str], files_root: Path) -> Manifest | None:
-    """The manifest of a temporary part 0 whose other parts and files are all there."""
+def footer_metadata(part: Location) -> dict[bytes, bytes]:
     try:
-        manifest = read_manifest(directory / part_0.string)
-    except (DamagedPartError, ValueError):
-        return None
-    if manifest is None or not _all_there(directory, part_0["stem"], manifest):
-        return None
-    # Files have the digest of their content in their names and get them in one rename.
-    if not all((files_root / entry.path).is_file() for entry in manifest.files):
-        return None
-    return manifest
-
-
-def _footer_metadata(part: Path) -> dict[bytes, bytes]:
-    try:
-        return pq.read_metadata(part).metadata or {}
+        return parquet_footer(part).metadata or {}
     except (pa.ArrowInvalid, OSError):
         return {}
 
 
-def _all_there(directory: Path, stem: str, manifest: Manifest) -> bool:
-    for number in range(1, manifest.parts):
-        tmp = directory / _tmp_name(stem, number, manifest.generation)
-        candidate = tmp if tmp.exists() else directory / layout.part_name(stem, number)
-        if _footer_metadata(candidate).get(GENERATION_KEY, b"").decode() != manifest.generation:
-            return False
-    return True
+def publish(
+    directory: Location, stem: str, generation: str, parts: int, still_ours: Callable[[], None]
+) -> None:
+    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped.
 
-
-def _publish(directory: Path, stem: str, generation: str, parts: int) -> None:
-    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped."""
+    Args:
+        still_ours: raises when the turn to write here was lost.
+    """
     first = directory / layout.part_name(stem, 0)
     old = 0
     while (directory / layout.part_name(stem, old)).exists():
         old += 1
     sync(directory)
+    still_ours()
     if old and (parts > 1 or old > 1):
         first.unlink()
         sync(directory)
     for number in reversed(range(parts, old)):
         (directory / layout.part_name(stem, number)).unlink()
     for number in reversed(range(1, parts)):
-        tmp = directory / _tmp_name(stem, number, generation)
+        tmp = directory / tmp_name(stem, number, generation)
         if tmp.exists():
-            os.replace(tmp, directory / layout.part_name(stem, number))
+            replace(tmp, directory / layout.part_name(stem, number))
     sync(directory)
-    os.replace(directory / _tmp_name(stem, 0, generation), first)
+    still_ours()
+    replace(directory / tmp_name(stem, 0, generation), first)
     sync(directory)
 
 
-def sync(path: Path) -> None:
-    """fsync of a file or a directory."""
+def sync(path: Location) -> None:
+    """fsync of a file or a directory; what a store has answered is durable there."""
+    if isinstance(path, StorePath):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -448,18 +466,25 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """One writer at a time in this directory; the lock dies with its holder."""
+def locked(directory: Location) -> Iterator[Callable[[], None]]:
+    """One writer at a time in this directory; the lock dies with its holder.
+
+    Yields what raises when it was lost after all, which on a store it can be.
+    """
+    if isinstance(directory, StorePath):
+        with lease.turn(directory / STAGING / _TURNS) as still_ours:
+            yield still_ours
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield lambda: None
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Location) -> Iterator[None]:
     """Names the place when the operating system refuses to write."""
     try:
         yield

@@ -10,11 +10,9 @@ later looks for itself.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -28,6 +26,7 @@ from migration_pipeline.archive.doctor.announced import (
     manifest_in,
 )
 from migration_pipeline.archive.manifest import Manifest, read_footer
+from migration_pipeline.archive.store import Location, scandir
 from migration_pipeline.defs import partitions
 from migration_pipeline.errors import DamagedPartError
 
@@ -127,7 +126,7 @@ class _Parts:
     numbers: list[int] = field(default_factory=list)
     size: int = 0
 
-    def path(self, number: int) -> Path:
+    def path(self, number: int) -> Location:
         return self.place.directory / layout.part_name(self.stem, number)
 
 
@@ -154,7 +153,7 @@ def _runs_on_disk(archive: Archive, project: str) -> Iterator[_Parts]:
         if not place.directory.is_dir():
             continue
         stems: dict[str, _Parts] = {}
-        with os.scandir(place.directory) as entries:
+        with scandir(place.directory) as entries:
             for entry in entries:
                 if parsed := layout.parse_part_name(entry.name):
                     parts = stems.setdefault(parsed[0], _Parts(place, parsed[0]))

@@ -7,14 +7,14 @@ name of their process, and whoever migrates next closes those whose process is n
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from migration_pipeline.archive.lease import is_gone, this_process
 from migration_pipeline.defs import execution
+
+__all__ = ["TAG", "close_dead_runs", "sign", "this_process"]
 
 TAG = "migration/process"
 _UNFINISHED = [
@@ -22,11 +22,6 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-
-
-def this_process() -> str:
-    """Host, process id, and when it began: ids are used again."""
-    return f"{socket.gethostname()} {os.getpid()} {_began(os.getpid())}"
 
 
 def sign(context: dg.OpExecutionContext) -> None:
@@ -44,28 +39,8 @@ def close_dead_runs(instance: dg.DagsterInstance) -> int:
     """Fails runs of this host whose process is gone and frees their slots; returns how many."""
     closed = 0
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
-        host, _, process = run.tags.get(TAG, "").partition(" ")
-        if host == socket.gethostname() and not _lives(process):
+        if is_gone(run.tags.get(TAG, "")):
             instance.report_run_failed(run, "Its process is gone; the next start does the rest.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed += 1
     return closed
-
-
-def _lives(process: str) -> bool:
-    pid, _, began = process.partition(" ")
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return _began(int(pid)) == began
-
-
-def _began(pid: int) -> str:
-    """Clock ticks from boot to its start; empty where the system has no /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, errors_files
+from migration_pipeline.archive.store import Location, StorePath, location
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import ConfigError, MissingSettingError
 from migration_pipeline.sources.registry import (
@@ -37,11 +38,13 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
 
     data_path: str = Field(
         default=settings.text("MIGRATION_DATA_PATH", "./exports/data"),
-        description="MIGRATION_DATA_PATH: directory of the Parquet parts.",
+        description="MIGRATION_DATA_PATH: directory of the Parquet parts, here or on an "
+        "object store (s3://, gs:// or az://bucket/folder).",
     )
     files_path: str = Field(
         default=settings.text("MIGRATION_FILES_PATH", "./exports/files"),
-        description="MIGRATION_FILES_PATH: directory of the runs' files.",
+        description="MIGRATION_FILES_PATH: directory of the runs' files; where the data is on an "
+        "object store, these are too.",
     )
     report_path: str = Field(
         default=settings.text("MIGRATION_REPORT_PATH", "./exports/report"),
@@ -64,7 +67,7 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
         "in, when it lies neither in nor beside the data or files directory.",
     )
 
-    def errors(self) -> list[Path]:
+    def errors(self) -> list[Location]:
         """neptune-exporter's errors files that belong to the archive.
 
         Raises:
@@ -76,19 +79,37 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
         """
         Raises:
             ConfigError: the directory of models was given and is not there: none would be found,
-                and nobody would know.
+                and nobody would know; or one of the paths is of no kind that is known.
+            ObjectStoreRefusedError, ObjectStoreUnavailableError: a bucket is not there, not ours,
+                or does not answer.
         """
-        if self.model_data_path and not Path(self.model_data_path).is_dir():
+        places = {
+            variable: location(given, variable) if given else None
+            for variable, given in (
+                ("MIGRATION_DATA_PATH", self.data_path),
+                ("MIGRATION_FILES_PATH", self.files_path),
+                (MODEL_DATA_VARIABLE, self.model_data_path),
+                ("MIGRATION_MODEL_FILES_PATH", self.model_files_path),
+            )
+        }
+        data, files, model_data, model_files = places.values()
+        assert data is not None
+        assert files is not None
+        if isinstance(data, Path) is not isinstance(files, Path):
+            raise ConfigError(
+                f"MIGRATION_DATA_PATH is {str(data)!r} and MIGRATION_FILES_PATH is {str(files)!r}",
+                "Put both on an object store, or both into folders: a run is written to both, and "
+                "one kind of lock has to hold for it.",
+            )
+        for place in places.values():
+            if isinstance(place, StorePath):
+                place.require_bucket()
+        if model_data is not None and not model_data.is_dir():
             raise ConfigError(
                 f"{MODEL_DATA_VARIABLE} is {self.model_data_path!r}, which is no directory",
                 "Correct it, or leave it unset when models have no directories of their own.",
             )
-        return Archive(
-            Path(self.data_path).absolute(),
-            Path(self.files_path).absolute(),
-            Path(self.model_data_path).absolute() if self.model_data_path else None,
-            Path(self.model_files_path).absolute() if self.model_files_path else None,
-        )
+        return Archive(data, files, model_data, model_files)
 
 
 class SourceResource(dg.ConfigurableResource[Any]):

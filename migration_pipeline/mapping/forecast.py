@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from migration_pipeline.archive.archive import ArchivedRun, RunKey
 from migration_pipeline.archive.reader import read_parts
+from migration_pipeline.archive.store import files_below
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader
@@ -157,13 +157,9 @@ def _count_file(
     if not file.is_dir():
         found.bytes += size
         return 1
-    inside = [child.stat().st_size for child in _files_below(file)]
+    inside = [(file / child).stat().st_size for child in files_below(file)]
     found.bytes += sum(inside)
     return len(inside)
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    return (child for child in folder.rglob("*") if child.is_file())
 
 
 def _count_types(found: RunForecast, names: Mapping[tuple[str, str], int]) -> None:

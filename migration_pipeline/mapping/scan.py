@@ -12,7 +12,6 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from migration_pipeline.archive.schema import (
     VALUE_COLUMN,
     micros_from_steps,
 )
+from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader
@@ -382,7 +382,7 @@ def fingerprint(run: ArchivedRun) -> str:
     return hasher.hexdigest()
 
 
-def _footer(part: Path) -> bytes:
+def _footer(part: Location) -> bytes:
     with part.open("rb") as stream:
         stream.seek(-8, 2)
         length = int.from_bytes(stream.read(4), "little")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migration_pipeline.archive import layout
+from migration_pipeline.archive.store import files_below
 from migration_pipeline.mapping.keys import Attribute
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.mapping.scan import FileRow, RunScan
@@ -72,7 +73,7 @@ def _inside(scan: RunScan, row: FileRow) -> list[str]:
     file = scan.run.file(row.path)
     if not file.is_dir():
         return [""]
-    return sorted(p.relative_to(file).as_posix() for p in file.rglob("*") if p.is_file())
+    return sorted(files_below(file))
 
 
 def _file_name(row: FileRow) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun
 from migration_pipeline.archive.schema import MICROS, VALUE_COLUMN, micros_from_steps
+from migration_pipeline.archive.store import local
 
 from .archive_store2 import restore
 from .series import FloatSeries, ObjectSeries
@@ -36,6 +37,9 @@ from .store import (
 )
 
 _log = logging.getLogger(__name__)
+
+
+_ARCHIVE = "the archive that is served"
 
 
 def load_archive(store: Store, data: Path, files: Path) -> None:
@@ -107,7 +111,8 @@ class _Rows:
                 self._add_objects(path, type_, column, rows, steps, times)
             elif type_ in ("file_set", "artifact") and _is_of_2(self.found):
                 files = self.listed.setdefault(path, (type_, []))[1]
-                files += [self.found.file(one.path) for one in self._values(type_, column, rows)]
+                for one in self._values(type_, column, rows):
+                    files.append(local(self.found.file(one.path), _ARCHIVE))
             elif type_ in SCALAR_TYPES:
                 for value in self._values(type_, column, rows):
                     self.run.attributes[path] = Attribute(type_, value)
@@ -166,7 +171,7 @@ class _Rows:
                 yield tuple(value) if type_ == "string_set" else value
 
     def _file(self, path: str) -> FileValue:
-        file = self.found.file(path)
+        file = local(self.found.file(path), _ARCHIVE)
         project = self.run.project
         project.store.blobs.link(project.identifier, path, file)
         size = file.stat().st_size if file.is_file() else 0

@@ -15,8 +15,9 @@ from typing import Any
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
+from migration_pipeline.archive.recovery import recover
 from migration_pipeline.archive.schema import make_batch
-from migration_pipeline.archive.writer import RunWriter, recover, scratch_directory
+from migration_pipeline.archive.writer import RunWriter, scratch_directory
 from migration_pipeline.errors import (
     DamagedPartError,
     IncompleteAnswerError,

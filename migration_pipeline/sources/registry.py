@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import MissingSettingError, UnknownNameError
 from migration_pipeline.sources.source import Source
 
@@ -34,7 +34,7 @@ class SourceSettings:
     workers: int = 4
     accept_missing_files: bool = False
     archive: Archive | None = None
-    errors: Sequence[Path] = ()
+    errors: Sequence[Location] = ()
 
     def token(self) -> SecretStr:
         """The token.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.diagnosis import Diagnosis
 from migration_pipeline.archive.doctor.examine import examine
 from migration_pipeline.archive.salvage import ArchiveWithDamage, SalvagedRun, salvage
+from migration_pipeline.archive.store import Location
 
 Handling = Literal["fail", "leave out", "load"]
 """Of damaged runs: leave them out and fail at the end, because nobody decided; leave them out, as
@@ -37,7 +37,7 @@ class Damage:
 
 
 def look_for_damage(
-    archive: Archive, project: str, handling: Handling, errors: Sequence[Path] = ()
+    archive: Archive, project: str, handling: Handling, errors: Sequence[Location] = ()
 ) -> Damage:
     """Examines a project before its load.
 

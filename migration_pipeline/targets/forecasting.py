@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
 from migration_pipeline.archive.salvage import salvage
+from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping.forecast import (
     RunForecast,
@@ -62,7 +62,7 @@ def forecast_project(
     progress: Callable[[str], None],
     *,
     handling: Handling = "fail",
-    errors: Sequence[Path] = (),
+    errors: Sequence[Location] = (),
 ) -> ProjectForecast:
     """Plans a project for all candidates; sends nothing and writes nothing.
 

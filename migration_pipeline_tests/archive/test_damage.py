@@ -14,8 +14,9 @@ import pytest
 from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import MANIFEST_KEY
+from migration_pipeline.archive.recovery import recover
 from migration_pipeline.archive.schema import SCHEMA
-from migration_pipeline.archive.writer import RunWriter, recover, scratch_directory
+from migration_pipeline.archive.writer import RunWriter, scratch_directory
 from migration_pipeline.errors import (
     ArchiveNotWritableError,
     DamagedPartError,

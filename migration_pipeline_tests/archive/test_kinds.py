@@ -11,7 +11,8 @@ from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.layout import name_on_disk
 from migration_pipeline.archive.manifest import KINDS
-from migration_pipeline.archive.writer import RunWriter, recover
+from migration_pipeline.archive.recovery import recover
+from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline_tests.archive.making import (
     Row,
     archive_in,
@@ -95,8 +96,8 @@ def test_a_swap_that_was_cut_off_is_finished_for_its_own_kind(
     writer = RunWriter(archive, cut, "test")
     fill(writer, rows_of(cut, b"second"))
     with monkeypatch.context() as dying:
-        dying.setattr(writer_module, "_publish", die)
-        dying.setattr(writer_module, "_remove", lambda files: None)
+        dying.setattr(writer_module, "publish", die)
+        dying.setattr(writer_module, "remove_files", lambda files: None)
         with pytest.raises(Died):
             writer.commit()
     assert writer._alive is not None

@@ -1,6 +1,7 @@
 """Stops an export in a process of its own at a chosen moment, for tests that look at what is left.
 
-A moment is a number of operations (renames, syncs, removals, row groups) after which the process is
+A moment is a number of operations (renames, syncs, removals, row groups, requests to an object
+store) after which the process is
 killed, interrupted, given an exception or told that the disk is full; or a share of the time that
 an undisturbed export takes. The processes are forked from one that has everything imported.
 """
@@ -13,15 +14,16 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.store import Location, StorePath, location
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.source import Selection, Source
 
@@ -86,6 +88,7 @@ class Stopwatch:
             (shutil, "rmtree"),
             (writer._Part, "write"),
             (writer._Part, "close"),
+            (StorePath, "_ask"),
         ):
             setattr(owner, name, self._counted(getattr(owner, name)))
 
@@ -122,7 +125,10 @@ def _child(
     arguments: tuple[Any, ...],
     folder: str,
     moment: Moment | None,
+    environment: Mapping[str, str],
 ) -> None:
+    os.environ.update(environment)
+    tempfile.tempdir = environment.get("TMPDIR")
     ends: dict[str, Callable[[], None]] = {
         "kill": _signal(signal.SIGKILL),
         "interrupt": _signal(signal.SIGINT),
@@ -136,7 +142,7 @@ def _child(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     source = make_source(*arguments)
     connection.send("ready")
-    archive = Archive(Path(folder) / "data", Path(folder) / "files")
+    archive = Archive(*(location(f"{folder}/{name}", "a test") for name in ("data", "files")))
     failures = export_everything(source, archive)
     connection.send((failures, watch.count))
 
@@ -144,20 +150,25 @@ def _child(
 def run_export(
     make_source: Callable[..., Source],
     arguments: tuple[Any, ...],
-    folder: Path,
+    folder: Location,
     moment: Moment | None = None,
     usual_seconds: float = 0.0,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int | None, Any, float]:
     """Exports in a process of its own. Returns its exit code, what it sent last, and its seconds.
 
     A process that was stopped sends nothing last.
+
+    Args:
+        environment: variables that are set there.
     """
     context = multiprocessing.get_context("forkserver")
     sources = [f"migration_pipeline.sources.{name}.source" for name in ("neptune3", "neptune2")]
-    context.set_forkserver_preload([__name__, *sources])
+    stores = ["s3fs"] if isinstance(folder, StorePath) else []
+    context.set_forkserver_preload([__name__, *sources, *stores])
     ours, theirs = context.Pipe()
     process = context.Process(
-        target=_child, args=(theirs, make_source, arguments, str(folder), moment)
+        target=_child, args=(theirs, make_source, arguments, str(folder), moment, environment or {})
     )
     process.start()
     theirs.close()

@@ -22,6 +22,8 @@ from migration_pipeline.archive.doctor.on_disk import RunOnDisk
 from migration_pipeline.archive.doctor.rules import because, counted, listed, some
 from migration_pipeline.archive.reader import BATCH_ROWS, schema_difference
 from migration_pipeline.archive.schema import KEY_COLUMNS, PARAMETER_TYPES, SCHEMA, VALUE_COLUMN
+from migration_pipeline.archive.store import StorePath
+from migration_pipeline.archive.store_files import arrow_file
 
 _ALL: list[str] = SCHEMA.names
 _ALWAYS = ("attribute_path", "attribute_type", "step", "timestamp")
@@ -83,7 +85,8 @@ def _read_part(
     Raises:
         READ_ERRORS: the part cannot be read, or not to its end.
     """
-    with pa.OSFile(str(run.part(number))) as source:
+    part = run.part(number)
+    with arrow_file(part) as source:
         footer = footer or pq.read_metadata(source)
         if difference := schema_difference(footer.schema.to_arrow_schema()):
             reasons.append(because("other_schema", f"part {number}: {difference}"))
@@ -92,7 +95,7 @@ def _read_part(
             source,
             metadata=footer,
             read_dictionary=list(KEY_COLUMNS),
-            pre_buffer=False,
+            pre_buffer=isinstance(part, StorePath),
             buffer_size=_BUFFER,
         )
         for group in range(file.metadata.num_row_groups):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +25,7 @@ from migration_pipeline.archive.manifest import (
     read_footer,
 )
 from migration_pipeline.archive.reader import read_parts, schema_difference
+from migration_pipeline.archive.store import Location, stats
 from migration_pipeline.errors import DamagedPartError
 
 _UNNAMED = FileInfo(-1, "")
@@ -104,13 +103,12 @@ def _of_parts(missing: Sequence[int], parts: int) -> str:
     return f"part(s) {shown} of {parts} (counted from 0) are missing"
 
 
-def differing_files(root: Path, entries: Sequence[FileEntry]) -> Iterator[Reason]:
+def differing_files(root: Location, entries: Sequence[FileEntry]) -> Iterator[Reason]:
     """By being there and by size."""
     missing, wrong = [], []
-    for entry in entries:
-        try:
-            found = os.stat(os.path.join(root, entry.path))
-        except (OSError, ValueError):
+    paths = [entry.path for entry in entries]
+    for entry, found in zip(entries, stats(root, paths), strict=True):
+        if found is None:
             missing.append(entry.path)
             continue
         if stat.S_ISREG(found.st_mode) and found.st_size != entry.size:
@@ -125,7 +123,7 @@ def differing_files(root: Path, entries: Sequence[FileEntry]) -> Iterator[Reason
         yield because("file_differs", f"{len(wrong) - 5} more files have another size")
 
 
-def differing_digests(run: RunOnDisk, root: Path, manifest: Manifest) -> Iterator[Reason]:
+def differing_digests(run: RunOnDisk, root: Location, manifest: Manifest) -> Iterator[Reason]:
     """Reads all rows and files and compares digests.
 
     Rows are summed with the files' digests as the manifest has them, so that a file that changed

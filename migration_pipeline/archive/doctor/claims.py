@@ -46,7 +46,7 @@ def unnamed_files(
     evidence: Evidence, project: str, facts: Sequence[RunFacts]
 ) -> Iterator[ProjectFinding]:
     """Files below the project's directories that no run names."""
-    for root in sorted({run.files_root for run in facts}):
+    for root in sorted({run.files_root for run in facts}, key=str):
         directories = {d for run in facts if run.files_root == root for d in run.directories}
         evidence.add_found(root, walk(root, directories))
         ((count, size, examples),) = evidence.ask(_UNNAMED, str(root))
@@ -57,7 +57,7 @@ def unnamed_files(
 
 def files_directory(project: str, facts: Sequence[RunFacts]) -> Iterator[ProjectFinding]:
     """One finding for what else would only show as thousands of missing files."""
-    for root in sorted({run.files_root for run in facts}):
+    for root in sorted({run.files_root for run in facts}, key=str):
         of_root = [run for run in facts if run.files_root == root]
         named = sum(run.files for run in of_root)
         if named > 1 and named == sum(run.files_missing for run in of_root):

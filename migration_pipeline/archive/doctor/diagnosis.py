@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Literal, get_args
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.archive.store import Location
 
 Grade = Literal["complete", "plausible", "suspect", "damaged"]
 GRADES: tuple[Grade, ...] = get_args(Grade)
@@ -97,10 +97,10 @@ class ArchiveDiagnosis:
         findings: of folders and errors files; those of a project are its own.
     """
 
-    data: Path
-    files: Path
+    data: Location
+    files: Location
     thorough: bool
-    errors_files: tuple[Path, ...]
+    errors_files: tuple[Location, ...]
     examined_at: datetime
     projects: tuple[ProjectDiagnosis, ...]
     findings: tuple[ProjectFinding, ...] = ()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.store import Location, location
 from migration_pipeline.errors import ConfigError
 
 NAME = "neptune_exporter_errors.jsonl"
@@ -33,7 +33,7 @@ class Failure:
     error: str
 
 
-def errors_files(archive: Archive, given: str = "") -> list[Path]:
+def errors_files(archive: Archive, given: str = "") -> list[Location]:
     """The errors files in and beside the archive's directories, and the configured one.
 
     Beside means one level up, and two: neptune-exporter writes it where it is started, and data
@@ -45,11 +45,11 @@ def errors_files(archive: Archive, given: str = "") -> list[Path]:
     Raises:
         ConfigError: the given one is not there.
     """
-    found = []
+    found: list[Location] = []
     for directory in (archive.data, archive.files):
         found += [place / NAME for place in (directory, *directory.parents[:2])]
     if given:
-        path = Path(given)
+        path = location(given, ERRORS_VARIABLE)
         path = path / NAME if path.is_dir() else path
         if not path.is_file():
             raise ConfigError(
@@ -57,11 +57,13 @@ def errors_files(archive: Archive, given: str = "") -> list[Path]:
                 "Correct it, or leave it unset: the file is found when it lies beside the data "
                 "or files directory.",
             )
-        found.append(path.absolute())
+        found.append(path)
     return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
-def read_failures(files: Sequence[Path], unreadable: list[tuple[Path, int]]) -> Iterator[Failure]:
+def read_failures(
+    files: Sequence[Location], unreadable: list[tuple[Location, int]]
+) -> Iterator[Failure]:
     """All lines of the files, one after the other.
 
     Args:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from migration_pipeline.archive.doctor.errors_file import Failure
 from migration_pipeline.archive.doctor.facts import RunFacts
 from migration_pipeline.archive.schema import FILE_TYPES, PARAMETER_TYPES
+from migration_pipeline.archive.store import Location
 
 MEMORY = "160MB"
 _ROWS_AT_ONCE, _RUNS_AT_ONCE = 100_000, 200
@@ -89,7 +90,7 @@ class Evidence:
             batch = pa.RecordBatch.from_arrays(columns, ["id", "attribute", "error"])
             self._insert("failures", batch, "id, attribute, error")
 
-    def add_found(self, root: Path, files: Iterable[tuple[str, int]]) -> None:
+    def add_found(self, root: Location, files: Iterable[tuple[str, int]]) -> None:
         """Files that lie below a directory: path relative to it, bytes."""
         rows = iter(files)
         while some := list(islice(rows, _ROWS_AT_ONCE)):
@@ -129,7 +130,7 @@ class Evidence:
             self._insert(table, pa.Table.from_batches(self._waiting[table]), "*")
         self._waiting[table] = []
 
-    def _insert(self, table: str, rows: Any, columns: str, root: Path | None = None) -> None:
+    def _insert(self, table: str, rows: Any, columns: str, root: Location | None = None) -> None:
         if not rows.num_rows:
             return
         self._db.register("given", pa.table(rows) if isinstance(rows, pa.RecordBatch) else rows)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pyarrow.parquet as pq
 from pydantic import ValidationError
@@ -57,6 +56,7 @@ from migration_pipeline.archive.doctor.siblings import (
     compare_values,
 )
 from migration_pipeline.archive.manifest import Manifest, now, read_footer
+from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError, UnknownNameError
 
 _WORKERS = min(4, os.cpu_count() or 1)
@@ -69,7 +69,7 @@ def examine_archive(
     projects: Sequence[str] = (),
     *,
     thorough: bool = True,
-    errors: Sequence[Path] = (),
+    errors: Sequence[Location] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ArchiveDiagnosis:
     """Grades all runs of some projects.
@@ -87,7 +87,7 @@ def examine_archive(
     for name in projects:
         if name not in known:
             raise UnknownNameError("project in the archive", name, known, "NEPTUNE_PROJECT")
-    unreadable: list[tuple[Path, int]] = []
+    unreadable: list[tuple[Location, int]] = []
     strange = list(beyond_the_archive(read_failures(errors, unreadable), known, unreadable))
     found = [
         examine(
@@ -115,7 +115,7 @@ def examine(
     project: str,
     *,
     thorough: bool = True,
-    errors: Sequence[Path] = (),
+    errors: Sequence[Location] = (),
     progress: Progress | None = None,
 ) -> ProjectDiagnosis:
     """Grades all runs of a project.

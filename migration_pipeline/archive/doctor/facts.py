@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.doctor.diagnosis import Diagnosis, Reason, grade_of
 from migration_pipeline.archive.manifest import Manifest
+from migration_pipeline.archive.store import Location
 
 
 @dataclass
@@ -28,7 +28,7 @@ class RunFacts:
     """
 
     key: RunKey
-    files_root: Path
+    files_root: Location
     named: RunKey | None = None
     """What the names of the parts say, where their rows are another run's."""
     manifest: Manifest | None = None

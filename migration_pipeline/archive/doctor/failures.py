@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from migration_pipeline.archive.doctor.diagnosis import ProjectFinding
 from migration_pipeline.archive.doctor.errors_file import Failure
 from migration_pipeline.archive.doctor.evidence import Evidence
 from migration_pipeline.archive.doctor.rules import because, some
 from migration_pipeline.archive.doctor.siblings import Found
+from migration_pipeline.archive.store import Location
 
 _NAMED = """
 with said as (select distinct id, attribute, error from failures),
@@ -58,7 +58,7 @@ def unknown_failures(evidence: Evidence, project: str) -> Iterator[ProjectFindin
 
 
 def beyond_the_archive(
-    failures: Iterable[Failure], projects: Sequence[str], unreadable: Sequence[tuple[Path, int]]
+    failures: Iterable[Failure], projects: Sequence[str], unreadable: Sequence[tuple[Location, int]]
 ) -> Iterator[ProjectFinding]:
     """What the errors files say of other projects; reads them to their end first.
 

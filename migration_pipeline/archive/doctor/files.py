@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from migration_pipeline.archive.doctor.diagnosis import Reason
 from migration_pipeline.archive.doctor.rules import because, some
+from migration_pipeline.archive.store import Location, StorePath, stats
 
 
 @dataclass
@@ -34,21 +35,19 @@ class FilesSeen:
             yield because("file_outside", text)
 
 
-def look_at_files(root: Path, paths: Iterable[str]) -> FilesSeen:
+def look_at_files(root: Location, paths: Iterable[str]) -> FilesSeen:
     """One `stat` a file; a directory counts as a file."""
     seen = FilesSeen()
+    inside: list[str] = []
     for path in paths:
-        if is_outside(path):
-            seen.outside.append(path)
-            continue
-        try:
-            found = os.stat(os.path.join(root, path))
-        except (OSError, ValueError):  # ValueError: a zero byte in the name
+        (seen.outside if is_outside(path) else inside).append(path)
+    for path, found in zip(inside, stats(root, inside), strict=True):
+        if found is None:
             seen.missing.append(path)
             continue
         if stat.S_ISDIR(found.st_mode):
             seen.directories.append(path)
-            is_empty = not _holds_a_file(os.path.join(root, path))
+            is_empty = not _holds_a_file(root / path)
         else:
             is_empty = not found.st_size
         if is_empty:
@@ -61,17 +60,25 @@ def is_outside(path: str) -> bool:
     return path.startswith("/") or ".." in PurePosixPath(path).parts
 
 
-def _holds_a_file(directory: str) -> bool:
+def _holds_a_file(directory: Location) -> bool:
+    if isinstance(directory, StorePath):
+        return True  # that is what makes a folder there
     return any(names for _, _, names in os.walk(directory))
 
 
-def walk(root: Path, without: Container[str]) -> Iterator[tuple[str, int]]:
+def walk(root: Location, without: Container[str]) -> Iterator[tuple[str, int]]:
     """(path relative to the root, bytes) of all files below it, without those being written.
 
     Directories `without` (relative to the root) are left out with all that is in them.
 
     A lone surrogate in a name (bytes that are no UTF-8) becomes the replacement character.
     """
+    if isinstance(root, StorePath):
+        for path, found in root.walk().items():
+            above = [str(folder) for folder in PurePosixPath(path).parents]
+            if ".staging" not in PurePosixPath(path).parts and not any(f in without for f in above):
+                yield path, found.st_size
+        return
     for directory, below, names in os.walk(root):
         here = os.path.relpath(directory, root)
         below[:] = [

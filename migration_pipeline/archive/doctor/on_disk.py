@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place
 from migration_pipeline.archive.doctor.diagnosis import ProjectFinding
 from migration_pipeline.archive.manifest import Kind, read_manifest
 from migration_pipeline.archive.reader import read_first_value
+from migration_pipeline.archive.store import Entry, Location, folders_in, scandir
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
 _TMP = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.\w{8})?\.parquet\.tmp$")
@@ -36,7 +35,7 @@ class RunOnDisk:
     tmp: list[str] = field(default_factory=list)
     written: float = 0.0
 
-    def part(self, number: int) -> Path:
+    def part(self, number: int) -> Location:
         return self.place.directory / layout.part_name(self.stem, number)
 
     def is_named_as(self, run: str) -> bool:
@@ -114,17 +113,16 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[ProjectFinding]]
     projects: set[str] = set()
     findings: list[ProjectFinding] = []
     roots = [archive.data] + ([archive.model_data] if archive.model_data else [])
-    folders = [entry for root in roots for entry in _entries(root)]
-    for folder in sorted(folders, key=lambda entry: entry.path):
-        parts = _parts_of_project(Path(folder.path)) if folder.is_dir() else []
+    for folder in sorted((folder for root in roots for folder in _folders(root)), key=str):
+        parts = _parts_of_project(folder)
         if not parts:
             continue
         name = _project_of(parts) or original_name(folder.name)
         if name is None:
-            text = f"none of the parts in {folder.path} says which project they are of"
+            text = f"none of the parts in {folder} says which project they are of"
             findings.append(ProjectFinding("", "unreadable_folder", text))
         elif (right := layout.name_on_disk(name)) != folder.name:
-            text = f"{folder.path} holds runs of {name!r}, whose folder is {right!r}: rename it"
+            text = f"{folder} holds runs of {name!r}, whose folder is {right!r}: rename it"
             findings.append(ProjectFinding(name, "folder_of_another_project", text))
         else:
             projects.add(name)
@@ -133,19 +131,19 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[ProjectFinding]]
     return sorted(projects), findings
 
 
-def _parts_of_project(directory: Path) -> list[Path]:
+def _parts_of_project(directory: Location) -> list[Location]:
     """Parts 0 first, temporary ones last."""
     found = []
     for place in (directory, *(directory / name for name in KIND_DIRECTORIES)):
         for entry in _entries(place):
             if parsed := layout.parse_part_name(entry.name):
-                found.append((parsed[1], Path(entry.path)))
+                found.append((parsed[1], place / entry.name))
             elif _TMP.match(entry.name):
-                found.append((1 << 60, Path(entry.path)))
+                found.append((1 << 60, place / entry.name))
     return [path for _, path in sorted(found)]
 
 
-def _project_of(parts: list[Path]) -> str | None:
+def _project_of(parts: list[Location]) -> str | None:
     for part in parts:
         with contextlib.suppress(DamagedPartError):
             manifest = read_manifest(part)
@@ -153,13 +151,26 @@ def _project_of(parts: list[Path]) -> str | None:
     return None
 
 
-def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+def _folders(root: Location) -> list[Location]:
     """
     Raises:
         NotAnArchiveError: the directory is there and cannot be listed.
     """
     try:
-        with os.scandir(directory) as entries:
+        return folders_in(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NotAnArchiveError(str(root), f"it cannot be listed ({error})") from error
+
+
+def _entries(directory: Location) -> Iterator[Entry]:
+    """
+    Raises:
+        NotAnArchiveError: the directory is there and cannot be listed.
+    """
+    try:
+        with scandir(directory) as entries:
             yield from entries
     except (FileNotFoundError, NotADirectoryError):
         return

@@ -27,13 +27,15 @@ import pyarrow.parquet as pq
 from migration_pipeline import __version__
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import Archive, Place, RunKey
-from migration_pipeline.archive.digest import FileInfo, RunSums
+from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
 from migration_pipeline.archive.doctor.diagnosis import Diagnosis, ProjectDiagnosis
 from migration_pipeline.archive.doctor.evidence import CLASSES
 from migration_pipeline.archive.doctor.files import walk
 from migration_pipeline.archive.doctor.on_disk import RunOnDisk, runs_on_disk
 from migration_pipeline.archive.reader import BATCH_ROWS, read_first_value
 from migration_pipeline.archive.schema import KEY_COLUMNS, SCHEMA
+from migration_pipeline.archive.store import Location, StorePath, local, location
+from migration_pipeline.archive.store_files import parquet_file
 from migration_pipeline.archive.writer import PART_BYTES, sync, writing
 from migration_pipeline.errors import ArchiveNotWritableError, ConfigError, DamagedPartError
 
@@ -86,11 +88,11 @@ def repair_directory(given: str, archive: Archive) -> Path:
     Raises:
         ConfigError: it holds something, or is one of the archive's or inside of one.
     """
-    place = Path(given).absolute()
+    place = local(location(given, "repair_to"), "repair_to")
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise ConfigError(f"repair_to is {given!r}, which is not empty", "Name a new directory.")
     for own in (archive.data, archive.files, archive.model_data, archive.model_files):
-        if own is not None and place.resolve().is_relative_to(own.resolve()):
+        if isinstance(own, Path) and place.resolve().is_relative_to(own.resolve()):
             raise ConfigError(
                 f"repair_to is {given!r}, which is inside of the archive's {own}",
                 "Name a new directory beside it; an archive is never repaired in place.",
@@ -116,7 +118,7 @@ def repair(archive: Archive, found: ProjectDiagnosis, to: Path) -> RepairReport:
             left_out.append((key, reason))
             continue
         assert diagnosis is not None
-        directory = new.project_directory(found.project, run.place.kind)
+        directory = local(new.project_directory(found.project, run.place.kind), "repair_to")
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
         if any(reason.code in REPAIRABLE for reason in diagnosis.reasons):
@@ -125,9 +127,10 @@ def repair(archive: Archive, found: ProjectDiagnosis, to: Path) -> RepairReport:
             for number in run.numbers:
                 _carry(run.part(number), directory / run.part(number).name)
             carried += 1
-    _carry_files(archive.places(found.project), new.files_root(found.project))
+    files = local(new.files_root(found.project), "repair_to")
+    _carry_files(archive.places(found.project), files)
     return RepairReport(
-        found.project, new.data, new.files, tuple(repaired), carried, tuple(left_out)
+        found.project, to / "data", to / "files", tuple(repaired), carried, tuple(left_out)
     )
 
 
@@ -173,7 +176,7 @@ def _rewrite(run: RunOnDisk, diagnosis: Diagnosis, directory: Path) -> Repair:
     return Repair(diagnosis.key, after.rows, removed)
 
 
-def _sort(parts: Sequence[Path], into: Path, scratch: Path, *, without_copies: bool) -> None:
+def _sort(parts: Sequence[Location], into: Path, scratch: Path, *, without_copies: bool) -> None:
     """Class by class, as exporters do; then by attribute and step. Spills to disk.
 
     Equal is what has the same bits: DuckDB's comparison takes 0.0 for -0.0, so the sign is asked.
@@ -204,7 +207,7 @@ def _sort(parts: Sequence[Path], into: Path, scratch: Path, *, without_copies: b
             raise DamagedPartError(str(parts[0]), reason) from error
 
 
-def _numbered(parts: Sequence[Path]) -> pa.RecordBatchReader:
+def _numbered(parts: Sequence[Location]) -> pa.RecordBatchReader:
     """All rows with their place, as a stream: what lies on disk has names that are no patterns."""
 
     def rows() -> Iterator[pa.RecordBatch]:
@@ -218,7 +221,7 @@ def _numbered(parts: Sequence[Path]) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(SCHEMA.append(pa.field(_PLACE, pa.int64())), rows())
 
 
-def _sums(parts: Sequence[Path]) -> RunSums:
+def _sums(parts: Sequence[Location]) -> RunSums:
     """Files count by their names: their bytes are not touched."""
     sums = RunSums(lambda path: FileInfo(0, path))
     for part in parts:
@@ -227,9 +230,9 @@ def _sums(parts: Sequence[Path]) -> RunSums:
     return sums
 
 
-def _batches(part: Path) -> Iterator[pa.RecordBatch]:
+def _batches(part: Location) -> Iterator[pa.RecordBatch]:
     """Rows in the archive's schema; DuckDB writes other names, sizes and units into its files."""
-    with pq.ParquetFile(part, read_dictionary=list(KEY_COLUMNS)) as file:
+    with parquet_file(part, read_dictionary=list(KEY_COLUMNS)) as file:
         for batch in file.iter_batches(BATCH_ROWS):
             columns = [batch.column(field.name).cast(field.type) for field in SCHEMA]
             yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
@@ -265,7 +268,7 @@ def _groups(rows: Path) -> Iterator[pa.Table]:
 
 
 def _carry_files(places: Sequence[Place], to: Path) -> None:
-    for root in sorted({place.files_root for place in places}):
+    for root in sorted({place.files_root for place in places}, key=str):
         if root.is_dir():
             for path, _ in walk(root, ()):
                 with writing(to / path):
@@ -273,9 +276,15 @@ def _carry_files(places: Sequence[Place], to: Path) -> None:
                 _carry(root / path, to / path)
 
 
-def _carry(source: Path, to: Path) -> None:
+def _carry(source: Location, to: Path) -> None:
     """A hard link, else a copy."""
     with writing(to):
+        if isinstance(source, StorePath):
+            if to.exists() and digest_file(to) != digest_file(source):
+                reason = f"{source} and another file of the archive would both lie there"
+                raise ArchiveNotWritableError(str(to), reason)
+            source.fetch(to)
+            return
         try:
             os.link(os.path.realpath(source), to)
         except FileExistsError as error:

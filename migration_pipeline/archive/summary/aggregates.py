@@ -11,13 +11,14 @@ import contextlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.schema import FILE_TYPES, SERIES_TYPES
+from migration_pipeline.archive.store import Location, StorePath, files_below, stats
 from migration_pipeline.archive.summary.figures import (
     ProjectFigures,
     Range,
@@ -179,9 +180,14 @@ class Aggregates:
                 [start, start + _FILES_AT_ONCE],
             ).fetchall()
             runs = [run for run, _ in rows]
-            paths = [os.path.join(self.listed[run].files_root, path) for run, path in rows]
-            sizes = [_size(there) if _is_inside(path) else None
-                     for there, (_, path) in zip(paths, rows, strict=True)]  # fmt: skip
+            roots = [self.listed[run].files_root for run in runs]
+            names = [path for _, path in rows]
+            paths = [os.path.join(str(root), path) for root, path in zip(roots, names, strict=True)]
+            if any(isinstance(root, StorePath) for root in roots):
+                sizes = _stored_sizes(roots, names)
+            else:
+                sizes = [_size(there) if _is_inside(path) else None
+                         for there, path in zip(paths, names, strict=True)]  # fmt: skip
             insert(self.connection, "files", run=runs, path=paths, size=pa.array(sizes, pa.int64()))
 
     def runs(self, order: str = "run", limit: int | None = None) -> Iterator[RunFigures]:
@@ -279,6 +285,20 @@ def _is_inside(path: str) -> bool:
     """What leads out of the directory of files is none of the archive's, if it is there."""
     plain = os.path.normpath(path)
     return plain != "." and plain.split(os.sep)[0] != ".." and not os.path.isabs(plain)
+
+
+def _stored_sizes(roots: Sequence[Location], names: Sequence[str]) -> list[int | None]:
+    """The same of files of which some lie on object stores, from listings."""
+    sizes: list[int | None] = [None] * len(names)
+    for root in set(roots):
+        at = [i for i, own in enumerate(roots) if own == root and _is_inside(names[i])]
+        for i, found in zip(at, stats(root, [names[i] for i in at]), strict=True):
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                inside = files_below(root / names[i])
+                sizes[i] = sum((root / names[i] / each).stat().st_size for each in inside)
+            elif found is not None:
+                sizes[i] = found.st_size
+    return sizes
 
 
 def _size(path: str) -> int | None:

@@ -6,11 +6,9 @@ Unlike `Archive.runs`, which refuses a run that lacks a part, this takes what ca
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -25,6 +23,7 @@ from migration_pipeline.archive.manifest import (
     read_manifest,
 )
 from migration_pipeline.archive.reader import read_first_value, schema_difference
+from migration_pipeline.archive.store import Location, folders_in, scandir
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
 
@@ -48,9 +47,9 @@ class ListedRun:
     """
 
     key: RunKey
-    parts: tuple[str, ...]
+    parts: tuple[Location, ...]
     parquet_bytes: int
-    files_root: str
+    files_root: Location
     adopted: bool
 
 
@@ -68,11 +67,11 @@ class Listing:
 class _Found:
     """Parts of one stem: number → bytes."""
 
-    directory: Path
+    directory: Location
     stem: str
     sizes: dict[int, int] = field(default_factory=dict)
 
-    def path(self, number: int) -> Path:
+    def path(self, number: int) -> Location:
         return self.directory / layout.part_name(self.stem, number)
 
 
@@ -101,24 +100,24 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[Problem]]:
     return sorted(names), problems
 
 
-def _directories(root: Path) -> list[Path]:
+def _directories(root: Location) -> list[Location]:
     if not root.exists():
         raise NotAnArchiveError(str(root), "it does not exist")
     if not root.is_dir():
         raise NotAnArchiveError(str(root), "it is a file")
     try:
-        return sorted(p for p in root.iterdir() if p.is_dir())
+        return folders_in(root)
     except OSError as error:
         raise NotAnArchiveError(str(root), f"it cannot be read ({error.strerror})") from error
 
 
-def _firsts(directory: Path) -> list[Path]:
+def _firsts(directory: Location) -> list[Location]:
     folders = [directory, *(directory / name for name in KIND_DIRECTORIES)]
     found = (stem for folder in folders for stem in _stems(folder).values())
     return [stem.path(0) for stem in found if 0 in stem.sizes]
 
 
-def _project_of(part: Path) -> str | None:
+def _project_of(part: Location) -> str | None:
     try:
         manifest = read_manifest(part)
         return manifest.project if manifest else str(read_first_value(part, "project_id"))
@@ -187,14 +186,14 @@ def _listed(
     listing.problems += _missing(key, found, manifest)
     return ListedRun(
         key=key,
-        parts=tuple(str(found.path(number)) for number in footers),
+        parts=tuple(found.path(number) for number in footers),
         parquet_bytes=sum(found.sizes.values()),
-        files_root=str(place.files_root),
+        files_root=place.files_root,
         adopted=not any(_generation(footer) for footer in footers.values()),
     )
 
 
-def _checked_footer(part: Path, known: list[pq.ParquetSchema]) -> pq.FileMetaData:
+def _checked_footer(part: Location, known: list[pq.ParquetSchema]) -> pq.FileMetaData:
     """The footer of a part that has the archive's columns.
 
     Args:
@@ -244,11 +243,11 @@ def _missing(key: RunKey, found: _Found, manifest: Manifest | None) -> Iterator[
         yield Problem(str(key), what if len(gaps) == 1 else f"{what}, nor {len(gaps) - 1} more")
 
 
-def _stems(directory: Path) -> dict[str, _Found]:
+def _stems(directory: Location) -> dict[str, _Found]:
     stems: dict[str, _Found] = {}
     if not directory.is_dir():
         return stems
-    with os.scandir(directory) as entries:
+    with scandir(directory) as entries:
         for entry in entries:
             if (parsed := layout.parse_part_name(entry.name)) and entry.is_file():
                 stem, number = parsed

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from migration_pipeline.archive.store import Location, StorePath
+from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.archive.summary.listing import ListedRun, Problem
 
 PARTS_AT_ONCE = 128
+FETCHED_BYTES = 512 << 20
+"""Of parts that lie on an object store, near so many are on this machine at once, or one run's."""
 MEMORY_LIMIT = "192MB"
 PARTS = "read_parquet($files, filename = 'part', hive_partitioning = false)"
 """The rows of some parts; the column `part` says of which. The table `parts` has the run of each:
@@ -57,7 +61,7 @@ class PartReader:
         self._connection = connection
         self._runs = runs
         self._problems = problems
-        self._bad: set[str] = set()
+        self._bad: set[Location] = set()
 
     def each(self, runs: Sequence[int], work: Callable[[list[str]], T]) -> Iterator[T]:
         """What `work` makes of each set of parts; all parts of a run are in one set.
@@ -68,44 +72,50 @@ class PartReader:
                 fewer files when DuckDB could not read them.
         """
         chunk: list[int] = []
-        parts = 0
+        parts = fetched = 0
         for run in runs:
             chunk.append(run)
             parts += len(self._runs[run].parts)
-            if parts >= PARTS_AT_ONCE:
+            if any(isinstance(part, StorePath) for part in self._runs[run].parts):
+                fetched += self._runs[run].parquet_bytes
+            if parts >= PARTS_AT_ONCE or fetched >= FETCHED_BYTES:
                 yield from self._attempt(chunk, work)
-                chunk, parts = [], 0
+                chunk, parts, fetched = [], 0, 0
         yield from self._attempt(chunk, work)
 
     def _attempt(self, runs: Sequence[int], work: Callable[[list[str]], T]) -> Iterator[T]:
         parts = {p: run for run in runs for p in self._runs[run].parts if p not in self._bad}
         if not parts:
             return
-        try:
-            with self._transaction(parts):
-                made = work(list(parts))
-        except duckdb.OutOfMemoryException:
-            raise
-        except duckdb.Error as error:
-            if len(runs) > 1:
-                middle = len(runs) // 2
-                yield from self._attempt(runs[:middle], work)
-                yield from self._attempt(runs[middle:], work)
+        with _here(parts) as here:
+            try:
+                with self._transaction({here[part]: run for part, run in parts.items()}):
+                    made = work(list(here.values()))
+            except duckdb.OutOfMemoryException:
+                raise
+            except duckdb.Error as error:
+                if len(runs) == 1:
+                    self._leave_out(parts, here, work, error)
             else:
-                self._leave_out(parts, work, error)
-                yield from self._attempt(runs, work)
-        else:
-            yield made
+                yield made
+                return
+        middle = (len(runs) + 1) // 2
+        yield from self._attempt(runs[:middle], work)
+        yield from self._attempt(runs[middle:], work)
 
     def _leave_out(
-        self, parts: dict[str, int], work: Callable[[list[str]], T], error: duckdb.Error
+        self,
+        parts: dict[Location, int],
+        here: Mapping[Location, str],
+        work: Callable[[list[str]], T],
+        error: duckdb.Error,
     ) -> None:
         """Finds the parts of a run that fail alone; when none does, all of them are left out."""
         failing = {}
         for part, run in parts.items():
             try:
-                with self._transaction({part: run}):
-                    work([part])
+                with self._transaction({here[part]: run}):
+                    work([here[part]])
                     raise _Probed
             except _Probed:
                 continue
@@ -113,8 +123,9 @@ class PartReader:
                 failing[part] = its_own
         for part, why in (failing or dict.fromkeys(parts, error)).items():
             self._bad.add(part)
-            said = str(why).strip().splitlines()[0]
-            self._problems.append(Problem(part, f"its rows cannot be read ({said}); left out"))
+            said = str(why).strip().splitlines()[0].replace(here[part], str(part))
+            what = f"its rows cannot be read ({said}); left out"
+            self._problems.append(Problem(str(part), what))
 
     @contextlib.contextmanager
     def _transaction(self, parts: dict[str, int]) -> Iterator[None]:
@@ -127,6 +138,16 @@ class PartReader:
             self._connection.rollback()
             raise
         self._connection.commit()
+
+
+@contextlib.contextmanager
+def _here(parts: Collection[Location]) -> Iterator[dict[Location, str]]:
+    """What DuckDB calls each part: parts on an object store are fetched while the block lasts."""
+    if not any(isinstance(part, StorePath) for part in parts):
+        yield {part: str(part) for part in parts}
+        return
+    with contextlib.ExitStack() as fetched:
+        yield {part: str(fetched.enter_context(on_this_machine(part))) for part in parts}
 
 
 class _Probed(Exception):

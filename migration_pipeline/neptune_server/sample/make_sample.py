@@ -77,7 +77,7 @@ def unpack_others(archive: Archive, root: Path, name: str) -> None:
     with zipfile.ZipFile(SAMPLE_ZIP) as shipped:
         shipped.extractall(root)
     for folder in (archive.project_directory(f"acme/{name}"), archive.files_root(f"acme/{name}")):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(str(folder), ignore_errors=True)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from migration_pipeline import __version__
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.digest import segments
 from migration_pipeline.archive.schema import FILE_TYPES
+from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.errors import TargetRefusedError, TargetUnavailableError
 from migration_pipeline.mapping.scan import Cut, RunScan
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping, RunFacts
@@ -93,11 +94,12 @@ class DummyTarget:
                     meter.add(points=points)
         for row in scan.files:
             if row.path is not None:
-                source = scan.run.file(row.path)
-                with self._calls("sending files"):
-                    self._store.file(place, row.path, source)
+                with on_this_machine(scan.run.file(row.path)) as source:
+                    with self._calls("sending files"):
+                        self._store.file(place, row.path, source)
+                    size = source.stat().st_size
                 report.files += 1
-                report.bytes += (size := source.stat().st_size)
+                report.bytes += size
                 if meter:
                     meter.add(size=size)
         for child in map(Path, kin.children):

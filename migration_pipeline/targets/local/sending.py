@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from migration_pipeline.archive.schema import PARAMETER_TYPES
+from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import key_names, renames
 from migration_pipeline.mapping.losses import series_losses
@@ -252,7 +253,8 @@ class LocalSender(ABC):
                 places = {}
                 file = self.scan.run.file(row.path)
                 for child, name in inside.items():
-                    places[child], size = self.put_file(file / child if child else file, name)
+                    with on_this_machine(file / child if child else file) as source:
+                        places[child], size = self.put_file(source, name)
                     total += size
                     self.count(size=size)
             number = self.numbers[row.attribute, row.type]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from migration_pipeline.archive.store import Location
 from migration_pipeline.mapping.scan import FileRow, RunScan
 from migration_pipeline.mapping.values import without_nul
 from migration_pipeline.targets.mlflow.capabilities import (
@@ -61,7 +61,7 @@ def log_datasets(
             to.client.log_inputs(run_id, found[start : start + DATASETS_PER_REQUEST])
 
 
-def _of_list(file: Path) -> tuple[str, str | None]:
+def _of_list(file: Location) -> tuple[str, str | None]:
     """The artifact's hash, or of a list without one a digest of the list; and what it lists."""
     with file.open("rb") as stream:
         said = _HASH.match(stream.read(_HEAD))

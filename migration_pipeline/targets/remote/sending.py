@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from migration_pipeline import __version__
+from migration_pipeline.archive.store import Location, StorePath, below
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import key_names, renames
 from migration_pipeline.mapping.losses import series_losses
@@ -34,6 +35,9 @@ from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.resume import Held
 from migration_pipeline.targets.target import LoadReport, Meter
 
+_FETCHED = ".fetched"
+_FETCHED_BYTES = 256 << 20
+"""Of files that lie on an object store, so many are on this machine at once, or one."""
 _REQUEST_BYTES = 500_000
 """Of parameters in one request: proxies and hosted servers stop at 1 MB."""
 
@@ -50,12 +54,14 @@ class Parameter:
 @dataclass(frozen=True)
 class Upload:
     """A file to be sent: where it lies, what it is called at the target, and of what it is;
-    `row` None: of what is kept beside, or a series."""
+    `row` None: of what is kept beside, or a series; `stored`: it lies there, and is at `source`
+    only while it is being sent."""
 
     source: Path
     name: str
     size: int
     row: FileRow | None = None
+    stored: StorePath | None = None
 
 
 class RemoteSender(ABC):
@@ -94,6 +100,7 @@ class RemoteSender(ABC):
         self._tops: dict[str, int] = {}
         """Float series → its highest step so far."""
         self._beside: dict[str, IO[bytes]] = {}
+        self._fetched = 0
 
     # --- what a target fills in -----------------------------------------------------------------
 
@@ -287,12 +294,20 @@ class RemoteSender(ABC):
                 sidecar.write_line(stream, file_line(row, inside))
                 for child, name in inside.items():
                     file = self.scan.run.file(row.path or "")
-                    source = file / child if child else file
-                    pending.append(Upload(source, name, source.stat().st_size, row))
+                    pending.append(self._upload(file / child if child else file, name, row))
                 if len(pending) >= self.files_at_a_time:
                     total += self._put(pending)
                     pending = []
         return total + self._put(pending)
+
+    def _upload(self, file: Location, name: str, row: FileRow) -> Upload:
+        size = file.stat().st_size
+        if isinstance(file, Path):
+            return Upload(file, name, size, row)
+        # Of one folder each, below which its path is the archive's.
+        self._fetched += 1
+        folder = self.scratch / _FETCHED / str(self._fetched)
+        return Upload(folder / below(file, self.scan.run.files_root), name, size, row, file)
 
     def _put(self, files: Sequence[Upload]) -> int:
         """Sends those that are not there whole: one that was cut off is shorter."""
@@ -302,8 +317,9 @@ class RemoteSender(ABC):
             for file in files
             if there.get(file.name) != file.size or file.name == sidecar.MIGRATION
         ]
-        for start in range(0, len(missing), self.files_at_a_time):
-            self.put_files(missing[start : start + self.files_at_a_time])
+        for some in _portions(missing, self.files_at_a_time):
+            with _here(some):
+                self.put_files(some)
         size = sum(file.size for file in files if file.row)
         if size:
             self.count(size=size)
@@ -346,3 +362,33 @@ class RemoteSender(ABC):
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(migration.model_dump(), ensure_ascii=False, indent=1)
         file.write_text(text, encoding="utf-8")
+
+
+def _portions(files: Sequence[Upload], at_a_time: int) -> Iterator[list[Upload]]:
+    """So many at a time, and no more bytes of an object store than may be here at once."""
+    some: list[Upload] = []
+    size = 0
+    for file in files:
+        fetched = file.size if file.stored else 0
+        if some and (len(some) >= at_a_time or size + fetched > _FETCHED_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(file)
+        size += fetched
+    if some:
+        yield some
+
+
+@contextlib.contextmanager
+def _here(files: Sequence[Upload]) -> Iterator[None]:
+    """Fetches those that lie on an object store, for as long as the block lasts."""
+    try:
+        for file in files:
+            if file.stored:
+                file.source.parent.mkdir(parents=True, exist_ok=True)
+                file.stored.fetch(file.source)
+        yield
+    finally:
+        for file in files:
+            if file.stored:
+                file.source.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from migration_pipeline import __version__
 from migration_pipeline.archive.archive import footer_rows
 from migration_pipeline.archive.schema import SCHEMA, in_memory_form
+from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import Attribute, key_names, renames
 from migration_pipeline.mapping.losses import series_losses
@@ -132,7 +133,8 @@ class Sender:
             self._count(points=left)
             return
         for number, part in enumerate(run.parts):
-            self.data.put(part, part_name(number))
+            with on_this_machine(part) as source:
+                self.data.put(source, part_name(number))
             # Which of its rows are points no footer says; the sum is right.
             points = min(footer_rows(part), left) if number + 1 < len(run.parts) else left
             self._count(points=points)
@@ -153,7 +155,8 @@ class Sender:
         for row, inside in uploads:
             for child, name in inside.items():
                 file = self.scan.run.file(row.path or "")
-                size = self.files.put(file / child if child else file, name)
+                with on_this_machine(file / child if child else file) as source:
+                    size = self.files.put(source, name)
                 self._count(size=size)
                 total += size
         if uploads:
