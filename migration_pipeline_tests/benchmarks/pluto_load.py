@@ -114,6 +114,10 @@ def main() -> None:
             XDG_DATA_HOME=name,
             **{f"PLUTO_URL_{service}": url for service in ("APP", "API", "INGEST", "PY")},
         )
+        from pluto import auth
+
+        # Else `import wandb` logs to Pluto from then on, in every Python of this user.
+        auth.LOGIN_MARKER_PATH = str(Path(name) / "login_ok")
         archive = Archive(Path(name) / "data", Path(name) / "files")
         write_run(archive, "one", SERIES, POINTS, PARAMETERS)
         target = PlutoTarget(

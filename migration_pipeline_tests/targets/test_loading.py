@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,15 @@ def test_a_migration_through_failures_ends_as_one_without(
     assert stores[0] == stores[1]
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """Who was started in the background by a shell ignores them."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_an_interrupted_load_ends_within_its_runs(target: DummyTarget, archive: Archive) -> None:
     for i in range(3):
         write(archive, f"run {i}", *((str(s), START + s, 1.0) for s in range(2500)))
