@@ -492,27 +492,6 @@ def test_names_of_projects_that_cannot_be(tmp_path: Path) -> None:
     assert all(len(name) < 100 and name.isascii() for name in names)
 
 
-LIVE = "MIGRATION_TEST_COMET_API_KEY"
-
-
-@pytest.mark.skipif(not os.environ.get(LIVE), reason=f"{LIVE} is not set")
-def test_a_real_comet(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Into a workspace of MIGRATION_TEST_COMET_WORKSPACE, or the key's; discarded afterwards."""
-    monkeypatch.undo()  # the guard that keeps tests on this machine
-    config = CometConfig(
-        api_key=os.environ[LIVE],
-        workspace=os.environ.get("MIGRATION_TEST_COMET_WORKSPACE", ""),
-        url=os.environ.get("MIGRATION_TEST_COMET_URL", ""),
-    )
-    target = CometTarget(config)
-    prefix = "migration-pipeline-test"
-    try:
-        assert load(target, archive, name_prefix=prefix) == []
-        assert load(target, archive, name_prefix=prefix) == []
-    finally:
-        target.discard(RunKey(PROJECT, "RUN-1"), ProjectMapping(10, prefix))
-
-
 @pytest.fixture(autouse=True)
 def _forgotten(tmp_path: Path) -> Iterator[None]:
     yield

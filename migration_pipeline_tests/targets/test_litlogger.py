@@ -23,7 +23,6 @@ from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.litlogger import read_back, sending
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
-from migration_pipeline.targets.litlogger.config import LitloggerConfig
 from migration_pipeline.targets.litlogger.naming import colors, experiment_name, teamspace_name
 from migration_pipeline.targets.litlogger.sending import requests_of
 from migration_pipeline.targets.loading import load_runs, plan_load, verify_runs
@@ -443,25 +442,3 @@ def test_signed_addresses_get_no_credentials_and_no_chunks(
     stored = server.recorder.of("^/storage/")
     assert "0" in {one.headers["content-length"] for one in stored}
     assert [one for one in stored if "transfer-encoding" in one.headers] == []
-
-
-# --- the real service ---------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(
-    not os.environ.get("MIGRATION_TEST_LITLOGGER_API_KEY"),
-    reason="MIGRATION_TEST_LITLOGGER_API_KEY is not set: no load into the real Lightning AI",
-)
-def test_the_real_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads one run under the prefix `migration-test`, reads it back, deletes it again."""
-    monkeypatch.undo()  # it is not on loopback
-    config = LitloggerConfig(
-        api_key=os.environ["MIGRATION_TEST_LITLOGGER_API_KEY"],  # type: ignore[arg-type]
-        user_id=os.environ.get("MIGRATION_TEST_LITLOGGER_USER_ID", ""),
-        owner=os.environ.get("MIGRATION_TEST_LITLOGGER_OWNER", ""),
-    )
-    archive, target = one_run(tmp_path), LitloggerTarget(config)
-    try:
-        assert load(target, archive, name_prefix="migration-test") == []
-    finally:
-        target.discard(KEY, ProjectMapping(name_prefix="migration-test"))

@@ -510,20 +510,3 @@ def test_whole_numbers_have_32_bits_there(tmp_path: Path) -> None:
     target._api.execute(made["id"], [{"path": "p", "assignInt": {"value": 2**31 - 1}}])
     with pytest.raises(Exception, match="2147483648 is not a whole number of 32 bits"):
         target._api.execute(made["id"], [{"path": "p", "assignInt": {"value": 2**31}}])
-
-
-@pytest.mark.skipif(
-    not os.environ.get("MINFX_LIVE_TEST"),
-    reason="MINFX_LIVE_TEST is not set: with it and MINFX_API_TOKEN, MINFX_PROJECT a run is "
-    "loaded into the real service, read back and deleted",
-)
-def test_the_real_service(tmp_path: Path) -> None:
-    from migration_pipeline.targets.registry import open_target
-
-    target, archive = open_target("minfx"), build(tmp_path, EVERYTHING)
-    mapping = replace(plan_load(target, archive, PROJECT).mapping, name_prefix="live test")
-    try:
-        result = load_runs(target, archive, mapping, [KEY])
-        assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
-    finally:
-        target.discard(KEY, mapping)

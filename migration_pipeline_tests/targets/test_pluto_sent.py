@@ -23,7 +23,6 @@ from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.mapping.terms import RunFacts
 from migration_pipeline.targets.loading import (
     LoadSettings,
-    load_runs,
     plan_load,
 )
 from migration_pipeline.targets.pluto.client import PlutoTarget
@@ -249,30 +248,3 @@ def test_a_complete_run_is_listed_and_nothing_more(folder: Path, tmp_path: Path)
         recorder.on = False
     assert plan.due == []
     assert {r.path for r in recorder.requests} == {"/api/runs/list"}
-
-
-@pytest.fixture
-def live() -> PlutoConfig:
-    names = {name: f"MIGRATION_TEST_{name}" for name in PlutoConfig.environment.values()}
-    given = {
-        field: os.environ[names[variable]]
-        for field, variable in PlutoConfig.environment.items()
-        if os.environ.get(names[variable])
-    }
-    return PlutoConfig.model_validate(given)
-
-
-@pytest.mark.skipif(
-    not os.environ.get("MIGRATION_TEST_PLUTO_API_KEY"), reason="MIGRATION_TEST_PLUTO_API_KEY"
-)
-def test_a_real_pluto(live: PlutoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads one small run into a project `migration-test/…`, reads it back, and discards it."""
-    monkeypatch.undo()  # what keeps tests on this machine
-    archive = build(tmp_path, DataSet("one", (RunData("RUN-1", ROWS),)))
-    target = PlutoTarget(live)
-    mapping = plan_load(
-        target, archive, PROJECT, LoadSettings(name_prefix="migration-test")
-    ).mapping
-    (run,) = load_runs(target, archive, mapping, [RunKey(PROJECT, "RUN-1")]).runs
-    assert run.good, run.error or run.verdict
-    target.discard(run.key, mapping)
