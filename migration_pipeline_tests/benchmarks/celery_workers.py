@@ -1,11 +1,12 @@
 """Two Celery workers against one, on an export whose server takes 50 ms for each answer.
 
-    uv run --all-extras python -m migration_pipeline_tests.benchmarks.celery_workers [--runs 400]
+    uv run --all-extras python -m migration_pipeline_tests.benchmarks.celery_workers [--runs 128]
 
 RabbitMQ carries the steps, PostgreSQL holds runs and results; the server is in this process, job
 and each worker in their own, and every worker does one step at a time with one request under way.
-Prints seconds from the first chunk's start to the last one's end, which is what workers can share,
-and of the whole Dagster run.
+A run has some curves, which are read many runs a request, and some files, each a request. Prints
+how many requests there were, seconds from the first chunk's start to the last one's end, which is
+what workers can share, and of the whole Dagster run.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from migration_pipeline.neptune_server.store import Store
 from migration_pipeline_tests.distributed.machines import machines, rabbitmq
 from migration_pipeline_tests.targets.stores import postgres_database
 
-PROJECT, LATENCY, CHUNKS = "bench/latency", 0.05, 16
-SERIES, POINTS = 4, 2_000
+PROJECT, LATENCY, CHUNKS = "bench/latency", 0.05, 8
+SERIES, POINTS, FILES, SIZE = 4, 2_000, 8, 10_000
 
 
 def store(runs: int) -> Store:
-    """Runs with some curves; each page of points is a request."""
+    """Runs with some curves and files; of the same content at every start."""
     made = Store()
     project = made.project(PROJECT)
     steps = np.arange(float(POINTS))
@@ -38,21 +39,28 @@ def store(runs: int) -> Store:
         run.set("config/lr", "float", number / 10)
         for series in range(SERIES):
             run.extend_float_series(f"m{series}", steps, 1_700_000_000_000 + steps, steps)
+        for file in range(FILES):
+            content = f"{number}/{file} ".encode() * (SIZE // 8)
+            run.set_file(f"files/f{file}", content, f"{number}/f{file}.txt", "text/plain")
     return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=128)
     runs = parser.parse_args().runs
     seconds = {}
     with running_server(store(runs)) as server, tempfile.TemporaryDirectory() as folder:
         server.faults.add(Fault("", latency=LATENCY))
         for workers in (1, 2):
             place = Path(folder) / str(workers)
+            server.traffic.reset()
             seconds[workers] = export(place, server.token, workers, runs)
             chunks, whole = seconds[workers]
-            print(f"{workers} worker(s): chunks {chunks:.1f} s, the Dagster run {whole:.1f} s")
+            print(
+                f"{workers} worker(s): chunks {chunks:.1f} s, the Dagster run {whole:.1f} s, "
+                f"{sum(server.requests.values()):,} requests"
+            )
     print(f"chunks: {seconds[1][0] / seconds[2][0]:.2f} times, "
           f"the run: {seconds[1][1] / seconds[2][1]:.2f} times as fast")  # fmt: skip
 
