@@ -88,19 +88,6 @@ class UnknownNameError(ConfigError):
         super().__init__(f"{setting}: there is no {kind} {name!r}", f"Known: {known_names}.")
 
 
-class OnlyKnownError(ConfigError):
-    """A tracker was named whose limits are known, and that nothing can be loaded into."""
-
-    def __init__(self, name: str, targets: Iterable[str]) -> None:
-        self.name = name
-        super().__init__(
-            f"MIGRATION_TARGETS: nothing can be loaded into {name!r} yet, only its limits are "
-            "known",
-            f"Targets are: {', '.join(sorted(targets))}. To plan for {name}, leave it out there "
-            "and name it in `targets` of the run config of the job `plan`.",
-        )
-
-
 class UnknownPartitionError(ConfigError):
     def __init__(self, partition: str, known: Sequence[str]) -> None:
         shown = ", ".join(sorted(known)[:10]) or "none yet"

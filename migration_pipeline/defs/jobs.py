@@ -53,7 +53,6 @@ def checked_targets(targets: Sequence[str]) -> list[str]:
     """
     Raises:
         UnknownNameError: one is not registered.
-        OnlyKnownError: of one only the limits are known.
     """
     check_targets(targets)
     return list(targets)

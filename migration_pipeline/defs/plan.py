@@ -17,7 +17,7 @@ from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_
 from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
 from migration_pipeline.defs.load_figures import TABLE_ROWS
 from migration_pipeline.defs.resources import ArchiveResource
-from migration_pipeline.errors import ConfigError, UnknownNameError
+from migration_pipeline.errors import ConfigError
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.projects import NAMES_VARIABLE, ProjectChoice, find_projects
 from migration_pipeline.sources.source import Selection
@@ -26,7 +26,7 @@ from migration_pipeline.targets.forecast_sums import ProjectForecast
 from migration_pipeline.targets.forecasting import Candidate, forecast_project
 from migration_pipeline.targets.plan_report import write_plan
 from migration_pipeline.targets.plan_tables import TABLES, target_rows
-from migration_pipeline.targets.registry import capabilities_of, known_names, target_names
+from migration_pipeline.targets.registry import capabilities_of, check_targets, target_names
 
 
 class PlanConfig(dg.Config):
@@ -39,8 +39,8 @@ class PlanConfig(dg.Config):
     )
     targets: list[str] = Field(
         default=settings.names(TARGETS_VARIABLE),
-        description=f"{TARGETS_VARIABLE}: names of targets, or of other trackers whose limits are "
-        f"known; empty: all of them: {', '.join(known_names())}.",
+        description=f"{TARGETS_VARIABLE}: names of targets; empty: all of them: "
+        f"{', '.join(target_names())}.",
     )
     load: LoadConfig = Field(
         default=LoadConfig(), description="How the load would be done, for every target."
@@ -81,20 +81,14 @@ def plan_op(context: dg.OpExecutionContext, config: PlanConfig) -> None:
 def _checked(names: Sequence[str]) -> list[str]:
     """
     Raises:
-        UnknownNameError: one is neither a target nor a tracker whose limits are known.
+        UnknownNameError: one is not registered.
     """
-    known = known_names()
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("target", name, known, TARGETS_VARIABLE)
-    return list(dict.fromkeys(names)) or known
+    check_targets(names)
+    return list(dict.fromkeys(names)) or target_names()
 
 
 def _candidate(context: dg.OpExecutionContext, name: str) -> Candidate:
     """A target that is not configured is planned for without being asked."""
-    if name not in target_names():
-        why = "nothing can be loaded there yet; only its limits are known"
-        return Candidate(name, capabilities_of(name), unasked=why, loadable=False)
     try:
         target = getattr(context.resources, name).open()
     except ConfigError as error:
@@ -144,7 +138,7 @@ def _said(plans: Sequence[ProjectForecast], written: Sequence[Path], handling: H
         lines += [
             f"  {plan.project}: {there.name} was not asked what is there: {there.unasked}"
             for there in plan.targets
-            if there.loadable and not there.asked
+            if not there.asked
         ]
         if plan.damaged:
             run, what = plan.damaged[0]

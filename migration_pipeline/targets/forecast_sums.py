@@ -73,7 +73,6 @@ class TargetForecast:
 
     name: str
     capabilities: Capabilities
-    loadable: bool
     asked: bool = False
     unasked: str = ""
     address: str = ""
@@ -109,7 +108,7 @@ class TargetForecast:
         self.bytes += run.bytes
         losses = Counter[tuple[str, str, str]]()
         for loss in sending.losses:
-            losses[loss.attribute, loss.reason, loss.kept if self.loadable else ""] += loss.count
+            losses[loss.attribute, loss.reason, loss.kept] += loss.count
         for key, values in losses.items():
             self.losses.add(key, values)
         for attribute, name in sending.renames.items():

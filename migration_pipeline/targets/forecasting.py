@@ -37,14 +37,12 @@ class Candidate:
     Args:
         target: to be asked; None: it is not.
         unasked: why it is not asked.
-        loadable: runs can be loaded into it; false where only its limits are known.
     """
 
     name: str
     capabilities: Capabilities
     target: Target | None = None
     unasked: str = ""
-    loadable: bool = True
 
 
 COMPLETE = "complete there"
@@ -112,9 +110,7 @@ def _ask(
     candidate: Candidate, project: str, settings: LoadSettings, runs: Collection[RunKey]
 ) -> tuple[TargetForecast, Mapping[RunKey, TargetRun]]:
     """What is at a target; one that does not answer is planned for as if nothing were there."""
-    result = TargetForecast(
-        candidate.name, candidate.capabilities, candidate.loadable, unasked=candidate.unasked
-    )
+    result = TargetForecast(candidate.name, candidate.capabilities, unasked=candidate.unasked)
     listed: Mapping[RunKey, TargetRun] = {}
     if (target := candidate.target) is not None:
         result.address = target.address

@@ -73,8 +73,6 @@ def _notes(plans: Sequence[ProjectForecast]) -> Iterator[str]:
     """What the tables do not say of themselves."""
     by_name: dict[str, TargetForecast] = {t.name: t for plan in plans for t in plan.targets}
     for name, there in sorted(by_name.items()):
-        if not there.loadable:
-            yield f"Nothing can be loaded into {name} yet; what is said follows from its limits."
         if there.capabilities.assumed:
             fields = ", ".join(there.capabilities.assumed).replace("_", " ")
             yield (

@@ -10,7 +10,6 @@ from migration_pipeline.targets.forecast_sums import Estimate, ProjectForecast, 
 
 Row = dict[str, str | int | float]
 NOT_KEPT = "not kept"
-UNDECIDED = "not decided: nothing can be loaded there yet"
 
 
 def archive_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
@@ -34,7 +33,7 @@ def target_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
         longest = longest_of(there.estimates())
         yield {
             "project": plan.project,
-            "target": there.name if there.loadable else f"{there.name} (limits only)",
+            "target": there.name,
             "runs to load": there.runs,
             "complete there": there.complete if there.asked else "not asked",
             "refused": len(there.refused),
@@ -74,7 +73,7 @@ def loss_rows(plans: Sequence[ProjectForecast]) -> Iterator[Row]:
                 "what": reason,
                 "values": values,
                 "runs": runs,
-                "kept exactly in": kept or (NOT_KEPT if there.loadable else UNDECIDED),
+                "kept exactly in": kept or NOT_KEPT,
             }
 
 
@@ -230,7 +229,6 @@ def _target(plan: ProjectForecast, there: TargetForecast) -> dict[str, Any]:
     longest = longest_of(there.estimates())
     return {
         "target": there.name,
-        "loadable": there.loadable,
         "address": there.address,
         "asked": there.asked,
         "not_asked_because": there.unasked,

@@ -15,12 +15,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from migration_pipeline.errors import (
-    MissingExtraError,
-    MissingSettingError,
-    OnlyKnownError,
-    UnknownNameError,
-)
+from migration_pipeline.errors import MissingExtraError, MissingSettingError, UnknownNameError
 from migration_pipeline.targets.target import Capabilities, Target
 
 
@@ -86,8 +81,6 @@ _TARGETS: dict[str, _Entry] = {
     "wandb": _folder("wandb", "Wandb"),
     "zenml": _folder("zenml", "Zenml"),
 }
-_KNOWN: dict[str, str] = {}
-"""Trackers whose limits are known, and that nothing can be loaded into yet."""
 
 
 def target_names() -> list[str]:
@@ -95,16 +88,10 @@ def target_names() -> list[str]:
     return sorted(_TARGETS)
 
 
-def known_names() -> list[str]:
-    """Every tracker that can be planned for: targets, and those whose limits are known, sorted."""
-    return sorted({*_TARGETS, *_KNOWN})
-
-
 def check_targets(names: Iterable[str]) -> None:
     """
     Raises:
-        UnknownNameError: there is no such target.
-        OnlyKnownError: its limits are known, and it cannot be loaded into.
+        UnknownNameError: one is not registered.
     """
     for name in names:
         _entry(name)
@@ -115,16 +102,18 @@ def config_class(name: str) -> type[TargetConfig]:
 
     Raises:
         UnknownNameError: there is no such target.
-        OnlyKnownError: its limits are known, and it cannot be loaded into.
     """
     found: type[TargetConfig] = _load(_entry(name).config)
     return found
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """What a target, or another known tracker, can hold; needs no SDK."""
-    reference = _KNOWN[name] if name in _KNOWN else _entry(name).capabilities
-    found: Capabilities = _load(reference)
+    """What a target can hold; needs no SDK.
+
+    Raises:
+        UnknownNameError: there is no such target.
+    """
+    found: Capabilities = _load(_entry(name).capabilities)
     return found
 
 
@@ -132,7 +121,7 @@ def open_target(name: str, config: TargetConfig | None = None) -> Target:
     """The target, ready to be used; `config` None: from the environment. Connects to nothing yet.
 
     Raises:
-        UnknownNameError, OnlyKnownError: there is no such target.
+        UnknownNameError: there is no such target.
         MissingExtraError: its SDK is not installed.
         MissingSettingError: a setting is missing.
     """
@@ -144,8 +133,6 @@ def open_target(name: str, config: TargetConfig | None = None) -> Target:
 
 
 def _entry(name: str) -> _Entry:
-    if name in _KNOWN and name not in _TARGETS:
-        raise OnlyKnownError(name, _TARGETS)
     if name not in _TARGETS:
         raise UnknownNameError("target", name, _TARGETS, "MIGRATION_TARGETS")
     return _TARGETS[name]

@@ -2,7 +2,7 @@
 
 `python -m migration_pipeline_tests.benchmarks.plan [runs] [points of a run]` makes an archive in a
 temporary directory (by default 1,000 runs with 20,000 points each, half of them without a manifest,
-as neptune-exporter writes them), plans it for every known target in a process of its own, and loads
+as neptune-exporter writes them), plans it for every target in a process of its own, and loads
 100,000 points into MLflow: SQLite, and a server with one worker over SQLite.
 
 The baseline of the first figure is reading the same rows through Arrow alone; the second must not
@@ -37,9 +37,9 @@ from pathlib import Path
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.targets.forecasting import Candidate, forecast_project
 from migration_pipeline.targets.planning import LoadSettings
-from migration_pipeline.targets.registry import capabilities_of, known_names
+from migration_pipeline.targets.registry import capabilities_of, target_names
 archive = Archive(Path(sys.argv[1]) / "data", Path(sys.argv[1]) / "files")
-candidates = [Candidate(name, capabilities_of(name)) for name in known_names()]
+candidates = [Candidate(name, capabilities_of(name)) for name in target_names()]
 started = time.perf_counter()
 plan = forecast_project(archive, sys.argv[2], candidates, LoadSettings(), lambda said: None)
 print(json.dumps({

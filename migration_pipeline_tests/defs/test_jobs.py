@@ -11,8 +11,7 @@ import pytest
 
 from migration_pipeline import definitions
 from migration_pipeline.defs import jobs, liveness, partitions
-from migration_pipeline.errors import ConfigError, OnlyKnownError, UnknownNameError
-from migration_pipeline.targets import registry
+from migration_pipeline.errors import ConfigError, UnknownNameError
 from migration_pipeline.targets.registry import target_names
 from migration_pipeline_tests.defs.conftest import Execute
 from migration_pipeline_tests.defs.fakes import FakeSource, latest, records_of, refused
@@ -91,20 +90,6 @@ def test_an_unknown_target_fails_before_any_work(
 def test_a_wrong_target_in_the_environment_is_named_when_the_definitions_are_made() -> None:
     with pytest.raises(UnknownNameError, match="MIGRATION_TARGETS: there is no target 'mlfow'"):
         jobs.migrate_project(["mlfow"])
-
-
-def test_a_tracker_that_can_only_be_planned_for_is_no_target(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    limits = "migration_pipeline.targets.comet.capabilities:CAPABILITIES"
-    monkeypatch.setitem(registry._KNOWN, "elsewhere", limits)
-    with pytest.raises(OnlyKnownError) as raised:
-        jobs.migrate_project(["dummy", "elsewhere"])
-    assert str(raised.value) == (
-        "MIGRATION_TARGETS: nothing can be loaded into 'elsewhere' yet, only its limits are known. "
-        f"Targets are: {', '.join(target_names())}. To plan for elsewhere, leave it out there "
-        "and name it in `targets` of the run config of the job `plan`."
-    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import pytest
 from migration_pipeline import definitions
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import jobs
-from migration_pipeline.targets import registry
 from migration_pipeline.targets.loading import LoadSettings, load_runs, plan_load
 from migration_pipeline.targets.mlflow.client import MlflowTarget
 from migration_pipeline.targets.mlflow.config import MlflowConfig
@@ -140,7 +139,7 @@ def test_figures_losses_renames_and_multipliers(
     assert (mlflow["step_multiplier"], at(tmp_path, BETA, "mlflow")["step_multiplier"]) == (100, 1)
     assert mlflow["requests"] == {"points": 2, "parameters": 2, "files": 2}
     assert (mlflow["runs"], mlflow["points"], mlflow["files"], mlflow["bytes"]) == (2, 4, 2, 10)
-    assert (mlflow["loadable"], mlflow["asked"], mlflow["complete"]) == (True, False, None)
+    assert (mlflow["asked"], mlflow["complete"]) == (False, None)
     assert "PLANNED_MLFLOW is not set" in mlflow["not_asked_because"]
     assert mlflow["due"] == {"not asked whether it is there": 2}
     assert said[-1].startswith("plan: 3 runs of 2 project(s); nothing was sent")
@@ -166,20 +165,17 @@ def test_the_page_and_the_files_show_the_same(
     assert metadata_of(result)["plan.json"].value == str(tmp_path / "report" / "plan.json")
 
 
-def test_known_limits_make_times(
-    run_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """100,000 points a minute's limit of 12,000 apart, and 15,000 kept of each metric, at a tracker
-    of which no more is known than that."""
-    limits = "migration_pipeline.targets.comet.capabilities:CAPABILITIES"
-    monkeypatch.setitem(registry._KNOWN, "elsewhere", limits)
+def test_published_limits_make_times(run_plan: Plan, tmp_path: Path) -> None:
+    """100,000 points a minute's limit of 12,000 apart, and 15,000 kept of each metric, at a target
+    that is not configured."""
     archive = archive_in(tmp_path)
     steps = [i * 10**6 for i in range(20_000)]
     rows = [one for m in range(5) for one in points(f"m/{m}", steps, [0.5] * 20_000, at=1)]
     write_run(archive, RunKey(ALPHA, "long"), rows)
-    assert run_plan(targets=["elsewhere"]).success
-    comet = at(tmp_path, ALPHA, "elsewhere")
-    assert comet["loadable"] is False
+    assert run_plan(targets=["comet"]).success
+    comet = at(tmp_path, ALPHA, "comet")
+    assert (comet["asked"], comet["complete"]) == (False, None)
+    assert "COMET_API_KEY" in comet["not_asked_because"]
     (of_points,) = (e for e in comet["estimates"] if e["what"] == "points")
     assert (of_points["amount"], of_points["rate"]) == (100_000, "12,000 points a minute")
     assert "published limit" in of_points["by"]
@@ -188,9 +184,7 @@ def test_known_limits_make_times(
     assert [(row["attribute"], row["what"], row["values"]) for row in comet["losses"]] == [
         (f"m/{m}", "sampled to 15,000 points", 5000) for m in range(5)
     ]
-    assert {row["kept_exactly_in"] for row in comet["losses"]} == {
-        "not decided: nothing can be loaded there yet"
-    }
+    assert {row["kept_exactly_in"] for row in comet["losses"]} == {"neptune/series"}
     assert comet["requests"]["points"] == 100
     assert "nan" in comet["assumed"]
     markdown = (tmp_path / "report" / "plan.md").read_text()

@@ -20,7 +20,7 @@ from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.plan_report import write_plan
 from migration_pipeline.targets.plan_tables import limit_rows, plan_json
 from migration_pipeline.targets.planning import LoadSettings
-from migration_pipeline.targets.registry import capabilities_of, known_names
+from migration_pipeline.targets.registry import capabilities_of, target_names
 from migration_pipeline_tests.archive.making import KEY, archive_in, points, row, write_run
 from migration_pipeline_tests.targets.stores import sqlite_target
 
@@ -96,7 +96,7 @@ def test_many_runs_are_not_held(tmp_path: Path) -> None:
     for i in range(3):
         rows = [row(f"p/{n}", "string", "x" * 2000) for n in range(50)]
         write_run(archive, RunKey(KEY.project, f"r{i}"), rows)
-    found = forecast(archive, *(Candidate(n, capabilities_of(n)) for n in known_names()))
+    found = forecast(archive, *(Candidate(n, capabilities_of(n)) for n in target_names()))
     kept = json.dumps(plan_json([found]))
     assert "xxxxxxxxxx" not in kept
     (comet,) = (t for t in found.targets if t.name == "comet")
