@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
+from migration_pipeline.archive.location import Location, folders_in, names_in
 from migration_pipeline.archive.manifest import KINDS, Kind, Manifest, read_footer, read_manifest
 from migration_pipeline.archive.reader import read_first_value, read_parts
-from migration_pipeline.archive.store import Location, folders_in, names_in
 from migration_pipeline.archive.store_files import each
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 

@@ -19,7 +19,8 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from migration_pipeline.archive.store import Location, StorePath, below
+from migration_pipeline.archive.location import Location, below
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.mapping import sidecar
 from migration_pipeline.mapping.keys import key_names
 from migration_pipeline.mapping.losses import series_losses
