@@ -209,6 +209,11 @@ class Archive:
                     damaged.append(run)
         return runs
 
+    def count(self, project: str) -> int:
+        """Runs of a project whose part 0 is there, whatever their kind. One listing a kind."""
+        listings = (_stems(place.directory) for place in self.places(project))
+        return sum(0 in numbers for stems in listings for numbers in stems.values())
+
     def find(self, key: RunKey) -> ArchivedRun | None:
         """The run if its part 0 is there."""
         for place in self.places(key.project, [key.kind]):
