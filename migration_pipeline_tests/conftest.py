@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["migration_pipeline_tests.stores"]
@@ -23,6 +24,15 @@ for _variable in [v for v in os.environ if v.startswith(_OURS)]:
     if not _variable.startswith("MIGRATION_TEST_"):  # before any module of ours reads it
         del os.environ[_variable]
 os.environ.pop("DAGSTER_HOME", None)
+
+# The same examples in every run, none of which has a time limit: the machine may be busy.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
 
 _FIRST = ("distributed", "browser", "neptune2_whole", "trust", "contract")
 """Folders whose modules take longest, for they start processes and wait for them."""
