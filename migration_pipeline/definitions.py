@@ -1,6 +1,5 @@
 """The Dagster definitions; everything that they are made of lies in `defs/`."""
 
-import functools
 from collections.abc import Sequence
 
 import dagster as dg
@@ -51,15 +50,7 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
 
 @settings.remembered
 def project_job(targets: Sequence[str]) -> dg.JobDefinition:
-    """`migrate_project` for these targets, whatever the environment says.
-
-    It is made once a process: Dagster asks for it several times in each project's run.
-    """
-    return _project_job(tuple(targets))
-
-
-@functools.cache
-def _project_job(targets: tuple[str, ...]) -> dg.JobDefinition:
+    """`migrate_project` for these targets, whatever the environment says."""
     return definitions(targets).resolve_job_def(jobs.PROJECT_JOB)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -39,18 +38,6 @@ def test_every_project_is_found_and_done_in_a_run_of_its_own(
     assert said == [
         "migrate: 2 of 2 projects done; 6 runs exported, 0 loaded, 0 read back and compared"
     ]
-
-
-def test_the_job_of_all_projects_is_made_once(
-    migrate: Execute, source: FakeSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Making it takes a fifth of a second, and Dagster asks for it several times in each run."""
-    definitions._project_job.cache_clear()
-    made: list[Sequence[str]] = []
-    make = definitions.definitions
-    monkeypatch.setattr(definitions, "definitions", lambda t: made.append(t) or make(t))
-    assert migrate().success
-    assert made == [()]
 
 
 def test_a_second_time_nothing_is_to_be_done(
