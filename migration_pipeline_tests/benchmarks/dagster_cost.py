@@ -22,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +105,8 @@ def cost(made: Machines, command: list[str] | None) -> tuple[float, float]:
 
 def one_round(
     folder: Path, token: str, target: str, storages: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    found = {}
+) -> Iterator[tuple[str, float, float]]:
+    """Name, wall and CPU seconds of each, as soon as it has ended."""
     for name in ("without", *storages):
         settings = {"NEPTUNE_API_TOKEN": token, "MIGRATION_TARGETS": target}
         if target == "mlflow":
@@ -118,8 +118,8 @@ def one_round(
             if name != "PostgreSQL":
                 shutil.copy(ROOT / "dagster.yaml", made.home)
             paths = [str(made.data), str(made.files), target]
-            found[name] = cost(made, [*THIS, "--without", *paths] if name == "without" else None)
-    return found
+            command = [*THIS, "--without", *paths] if name == "without" else None
+            yield (name, *cost(made, command))
 
 
 def main() -> None:
@@ -143,15 +143,18 @@ def main() -> None:
             server.faults.add(Fault("", latency=given.latency / 1000))
         for number in range(given.rounds):
             with tempfile.TemporaryDirectory() as folder:
-                found = one_round(Path(folder), server.token, given.target, given.storages)
-            wall, cpu = found["without"]
-            for name, (seconds, spent) in found.items():
-                print(
-                    f"round {number + 1}, {what}, {name}: {seconds:.1f} s "
-                    f"({100 * (seconds / wall - 1):+.1f} %), CPU {spent:.1f} s "
-                    f"({spent - cpu:+.1f} s, {100 * (spent / cpu - 1):+.1f} %)",
-                    flush=True,
-                )
+                wall = cpu = 0.0
+                for name, seconds, spent in one_round(
+                    Path(folder), server.token, given.target, given.storages
+                ):
+                    if name == "without":
+                        wall, cpu = seconds, spent
+                    print(
+                        f"round {number + 1}, {what}, {name}: {seconds:.1f} s "
+                        f"({100 * (seconds / wall - 1):+.1f} %), CPU {spent:.1f} s "
+                        f"({spent - cpu:+.1f} s, {100 * (spent / cpu - 1):+.1f} %)",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
