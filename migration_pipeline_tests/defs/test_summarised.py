@@ -133,9 +133,12 @@ def test_others_have_records_as_long_as_there_is_room(
     assert runs(instance) == ["ws/alpha|%all", "ws/beta|%all", *each]
     assert stage(instance, "archive", BETA).there == stage(instance, "dummy", BETA).verified == 4
     monkeypatch.setenv(summarised.VARIABLE, "100")
+    source.projects[BETA].append("b-5")
     assert job(BETA).success  # each again, those included that came meanwhile
-    assert runs(instance)[2:] == [f"ws/beta|b-{n}" for n in (1, 2, 3, 4)]
-    assert stage(instance, "archive", BETA).there == stage(instance, "dummy", BETA).verified == 4
+    assert runs(instance)[2:] == [f"ws/beta|b-{n}" for n in (1, 2, 3, 4, 5)]
+    found = stage(instance, "archive", BETA)
+    assert (found.there, found.points, found.uncounted) == (5, 100, 0)
+    assert stage(instance, "dummy", BETA).verified == 5
 
 
 def test_an_adopted_archive_has_its_grades_in_it(
