@@ -25,6 +25,7 @@ from typing import Any, Literal
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.store import Location, StorePath, location
 from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.registry import source_names
 from migration_pipeline.sources.source import Selection, Source
 
 How = Literal["kill", "interrupt", "exception", "full disk", "kill later", "interrupt later"]
@@ -163,7 +164,7 @@ def run_export(
         environment: variables that are set there.
     """
     context = multiprocessing.get_context("forkserver")
-    sources = [f"migration_pipeline.sources.{name}.source" for name in ("neptune3", "neptune2")]
+    sources = [f"migration_pipeline.sources.{name}.source" for name in source_names()]
     stores = ["s3fs"] if isinstance(folder, StorePath) else []
     context.set_forkserver_preload([__name__, *sources, *stores])
     ours, theirs = context.Pipe()
