@@ -98,6 +98,16 @@ class UnknownPartitionError(ConfigError):
         )
 
 
+class PartitionGoneError(ConfigError):
+    def __init__(self, partition: str) -> None:
+        super().__init__(
+            f"the partition {partition!r} of neptune_projects was deleted while a run was at work "
+            "on it; this step was not begun",
+            "What is exported and loaded stays where it is. The job `migrate` with "
+            f"NEPTUNE_PROJECT={partition} adds the partition again and does the rest.",
+        )
+
+
 class MissingExtraError(ConfigError):
     def __init__(self, target: str, extra: str, module: str, kind: str = "target") -> None:
         super().__init__(

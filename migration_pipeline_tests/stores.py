@@ -5,60 +5,106 @@ The server's package is imported only where it is used: every test of the projec
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.archive.store import StorePath
+from migration_pipeline.archive.store import StorePath, file_system
 from migration_pipeline.archive.writer import work_root
 
 if TYPE_CHECKING:
     from migration_pipeline_tests.servers.s3 import S3Server
 
 _NUMBERS = itertools.count()
+on_every_store = pytest.mark.parametrize("protocol", ["s3", "gs", "az"])
+"""Of a test, or as `pytestmark`: once on each kind of store, instead of on S3 alone."""
+
+
+class Server(Protocol):
+    """A store that answers, for the time of one test.
+
+    Args:
+        folder: for the temporary files of its clients.
+    """
+
+    folder: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to find it."""
+
+
+@contextlib.contextmanager
+def new_file_systems(protocol: str) -> Iterator[None]:
+    """In the block, and after it, none is used that was made in another environment."""
+    systems = type(file_system(protocol))
+    systems.clear_instance_cache()
+    yield
+    systems.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
-def s3_process() -> Iterator[S3Server]:
-    from migration_pipeline_tests.servers.s3 import s3_server
+def store_servers() -> Iterator[Callable[[str], Server]]:
+    """The server of a kind of store, started when the first test asks for it."""
+    started: dict[str, Server] = {}
+    with contextlib.ExitStack() as running:
 
-    with s3_server() as server:
+        def server(protocol: str) -> Server:
+            from migration_pipeline_tests.servers.emulators import az_server, gs_server
+            from migration_pipeline_tests.servers.s3 import s3_server
+
+            if protocol not in started:
+                start = {"s3": s3_server, "gs": gs_server, "az": az_server}[protocol]
+                started[protocol] = running.enter_context(start())
+            return started[protocol]
+
         yield server
 
 
 @pytest.fixture
-def s3(
-    s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
-    """The server, without faults, and the environment in which it is found."""
-    import fsspec
-
-    s3_process.folder = str(tmp_path_factory.mktemp("temporary"))
-    for name, value in s3_process.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(tempfile, "tempdir", s3_process.folder)
-    s3_process.requests.clear()
-    s3_process.status = "403 Forbidden"
-    systems = fsspec.get_filesystem_class("s3")
-    systems.clear_instance_cache()
-    yield s3_process
-    s3_process.before = lambda request: None
-    systems.clear_instance_cache()
+def protocol() -> str:
+    """`on_every_store` says others."""
+    return "s3"
 
 
 @pytest.fixture
-def bucket(s3: S3Server) -> StorePath:
-    """A new, empty one."""
-    import fsspec
+def store(
+    protocol: str,
+    store_servers: Callable[[str], Server],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """The server, and the environment in which it is found."""
+    server = store_servers(protocol)
+    server.folder = str(tmp_path_factory.mktemp("temporary"))
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", server.folder)
+    with new_file_systems(protocol):
+        yield server
 
+
+@pytest.fixture
+def s3(store: S3Server) -> Iterator[S3Server]:
+    """The server of S3, without faults until the test sets some."""
+    store.requests.clear()
+    store.status = "403 Forbidden"
+    yield store
+    store.before = lambda request: None
+
+
+@pytest.fixture
+def bucket(store: Server, protocol: str) -> StorePath:
+    """A new, empty one."""
     name = f"archive-{next(_NUMBERS)}"
-    fsspec.filesystem("s3", use_listings_cache=False, anon=False).mkdir(name)
-    return StorePath("s3", name)
+    file_system(protocol).mkdir(name)
+    return StorePath(protocol, name)
 
 
 def archive_on(place: StorePath) -> Archive:

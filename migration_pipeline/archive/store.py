@@ -37,6 +37,23 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _BLOCK = 1 << 20
 
 
+def file_system(protocol: str) -> Any:
+    """fsspec's, one for all that a process does at stores of this kind.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+    """
+    import fsspec
+
+    # gcsfs asks another service, at other ports, for a bucket's kind ahead of every request. What
+    # it is about, "rapid" buckets, has no copies; so gcsfs is told to do without.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    try:
+        return fsspec.filesystem(protocol, **_OPTIONS[protocol])
+    except ImportError as error:
+        raise missing_package(protocol) from error
+
+
 @dataclass(frozen=True)
 class StoreStat:
     """What `os.stat_result` would say."""
@@ -173,7 +190,7 @@ class StorePath:
             ObjectStoreUnavailableError: the store does not answer.
         """
         with translated(self, self.protocol):
-            self._system().info(self.bucket.key)
+            file_system(self.protocol).info(self.bucket.key)
 
     # --- bytes ----------------------------------------------------------------------------------
 
@@ -246,14 +263,6 @@ class StorePath:
 
     # --- the store itself -----------------------------------------------------------------------
 
-    def _system(self) -> Any:
-        import fsspec
-
-        try:
-            return fsspec.filesystem(self.protocol, **_OPTIONS[self.protocol])
-        except ImportError as error:
-            raise missing_package(self.protocol) from error
-
     def _ask(self, name: str, *given: Any, **options: Any) -> Any:
         """A request by name, with its errors as ours.
 
@@ -263,7 +272,7 @@ class StorePath:
         """
         with translated(self, self.protocol):
             try:
-                return getattr(self._system(), name)(*given, **options)
+                return getattr(file_system(self.protocol), name)(*given, **options)
             except FileNotFoundError as error:
                 if self._is_gone(error):
                     raise
@@ -278,7 +287,7 @@ class StorePath:
         """Whether it is the bucket that is not there."""
         if self.protocol == "s3":  # it says so itself
             return type(error.__cause__).__name__ == "NoSuchBucket"
-        return not self._system().exists(self.bucket.key)
+        return not file_system(self.protocol).exists(self.bucket.key)
 
     def _found(self) -> dict[str, dict[str, Any]]:
         """Every object below by its path from here, from one listing."""

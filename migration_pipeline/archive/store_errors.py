@@ -37,6 +37,7 @@ PACKAGES = {
 }
 _VENDORS = {"botocore", "aiobotocore", "s3fs", "gcsfs", "google", "azure", "adlfs", "aiohttp"}
 _REFUSALS = ("Credential", "Auth", "ProfileNotFound", "TokenRetrieval", "ParamValidation")
+_STATUS = (401, 403)
 
 
 def missing_package(protocol: str) -> MissingExtraError:
@@ -69,7 +70,8 @@ def translated(path: object, protocol: str) -> Iterator[None]:
     except Exception as error:
         variables = PACKAGES[protocol].variables
         reason = _reason(error)
-        if isinstance(error, FileNotFoundError):
+        # adlfs has a name of its own for what is written into a container that is not there.
+        if isinstance(error, FileNotFoundError) or type(error).__name__ == "ResourceNotFoundError":
             raise ObjectStoreRefusedError(
                 str(path), f"there is no such bucket ({reason})"
             ) from error
@@ -87,11 +89,13 @@ def _vendor(error: BaseException) -> bool:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    if isinstance(error, PermissionError) or getattr(error, "code", None) in (401, 403):
+    said = getattr(error, "code", None) or getattr(error, "status_code", None)
+    # gcsfs makes a 403 an OSError that has only words.
+    if isinstance(error, PermissionError) or said in _STATUS or str(error).startswith("Forbidden:"):
         return True
     return _vendor(error) and any(word in type(error).__name__ for word in _REFUSALS)
 
 
 def _reason(error: BaseException) -> str:
     said = str(error).strip().partition("\n")[0][:300]
-    return said or type(error).__name__
+    return said.rstrip(".") or type(error).__name__

@@ -20,6 +20,7 @@ from migration_pipeline.defs import export_figures as figures
 from migration_pipeline.defs import guards, partitions, records, status
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
+    FINDINGS_KEPT,
     WHOLE,
     WHOLE_REMEDY,
     examine,
@@ -47,6 +48,7 @@ KEY = dg.AssetKey(["neptune", "export"])
 SOURCE = dg.AssetKey(["neptune", "source"])
 GROUP, OWNERS, KINDS = "archive", status.OWNERS, {"neptune", "parquet"}
 POOL = "neptune_source"
+OUTLIVED = "records of runs that are not in the archive any more"
 MAX_RETRIES = 2
 """Of a chunk, for what may pass by itself; each request was by then repeated for minutes."""
 
@@ -152,12 +154,19 @@ def finish_export(
     with still(context.log.info, f"{project}: looking at what lies in the archive"):
         found = examine(opened, project)
         curves = figures.curves(context, KEY, opened, found, drawn_anew=bool(chunks))
+        outlived = records.without_runs(context.instance, opened, project, found.runs)
+    for partition in outlived[:5]:
+        context.log.warning(
+            f"{partition} has a record, is not in the archive any more, and the source did not "
+            "give it again: restore its parts and files from a backup if you need it"
+        )
     yield dg.Output(
         None,
         "result",
         metadata={
             **figures.totals(found),
             **planned["counts"],
+            **({OUTLIVED: outlived[:FINDINGS_KEPT]} if outlived else {}),
             **figures.rates(chunks),
             **figures.runs_table(found),
             **curves,

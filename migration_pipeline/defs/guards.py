@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,22 @@ from typing import Any
 import dagster as dg
 
 import migration_pipeline
-from migration_pipeline.defs import liveness
-from migration_pipeline.errors import BusyProjectError, OtherCodeError, RunEndedError
+from migration_pipeline.defs import liveness, partitions
+from migration_pipeline.errors import (
+    BusyProjectError,
+    OtherCodeError,
+    PartitionGoneError,
+    RunEndedError,
+)
 
 PARTITION_TAG = "dagster/partition"
 CODE = "code"
 """Name of the planning machine's code in what a plan hands to other steps."""
+TURN = "migration/turn"
+"""Holds a run's own id when it went on. Repeated runs inherit tags, but not ids."""
 _AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_UNDECIDED_SECONDS, _LOOK_SECONDS = 60.0, 0.2
+"""How long a run is waited for that has started and not yet said whether it goes on."""
 
 
 def _digest() -> str:
@@ -37,7 +47,7 @@ THIS_CODE = f"{migration_pipeline.__version__} ({_digest()})"
 this process imports them: what changes on disk later is not what it runs."""
 
 
-def begin(context: dg.OpExecutionContext, *handed: dict[str, Any]) -> None:
+def begin(context: dg.OpExecutionContext, handed: dict[str, Any]) -> None:
     """Before a step that another one planned.
 
     Args:
@@ -46,48 +56,69 @@ def begin(context: dg.OpExecutionContext, *handed: dict[str, Any]) -> None:
     Raises:
         OtherCodeError: it was planned by other code than this worker's.
         RunEndedError: the run was ended while this step waited for a worker.
+        PartitionGoneError: somebody deleted the project's partition meanwhile.
+        BusyProjectError: the run repeats the steps of an earlier one, and another run is at work.
     """
-    for payload in handed:
-        if payload[CODE] != THIS_CODE:
-            raise OtherCodeError(socket.gethostname(), THIS_CODE, payload[CODE])
+    if handed[CODE] != THIS_CODE:
+        raise OtherCodeError(socket.gethostname(), THIS_CODE, handed[CODE])
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and run.is_finished:
         raise RunEndedError(context.run_id)
+    name = str(partitions.projects.name)
+    if not context.instance.has_dynamic_partition(name, context.partition_key):
+        raise PartitionGoneError(context.partition_key)
+    if run is not None and not _went_on(run):
+        refuse_second(context, handed["project"])
 
 
 def refuse_second(context: dg.OpExecutionContext, project: str) -> None:
-    """Before the first step of a project: of two runs that do the same, the later one gives up.
+    """Before the first step of a project: of several runs that do the same, one goes on.
 
-    Both are in the storage as started before either looks, so never both go on, whichever looks
-    first. Their starts are compared by the clocks of their machines.
+    Every run is in the storage as started before it looks at the others, and writes `TURN` when it
+    goes on. Where it sees one that was made before it, or one that went on, it gives up. One that
+    was made after it may have looked before this one started, so it is waited for until it has
+    gone on or given up. So two never go on, and not all give up, in whatever order they start,
+    look and write; clocks have no part in it. (Mutual exclusion by one bit each: Burns, Lamport.)
 
     Raises:
-        BusyProjectError: an earlier run is at work on the same assets of this project.
+        BusyProjectError: another run is at work on the same assets of this project.
     """
     liveness.sign(context)
-    if _earlier(context):
-        liveness.close_dead_runs(context.instance)
-        if other := _earlier(context):
-            began = datetime.fromtimestamp(other.start_time or 0, UTC)
+    until = time.monotonic() + _UNDECIDED_SECONDS
+    closed: int | None = None
+    while True:
+        mine, others = _at_work(context)
+        if mine is None or _went_on(mine.dagster_run):  # None: of a storage that keeps no runs
+            return
+        if not others:
+            break
+        if closed is None:
+            closed = liveness.close_dead_runs(context.instance)
+            continue
+        before = [r for r in others if r.storage_id < mine.storage_id or _went_on(r.dagster_run)]
+        if before or time.monotonic() > until:
+            first = (before or others)[0]
+            began = datetime.fromtimestamp(first.start_time or 0, UTC)
             raise BusyProjectError(
-                project, other.dagster_run.run_id, f"{began:%Y-%m-%d %H:%M:%S} UTC"
+                project, first.dagster_run.run_id, f"{began:%Y-%m-%d %H:%M:%S} UTC"
             )
+        time.sleep(_LOOK_SECONDS)
+    context.instance.add_run_tags(context.run_id, {TURN: context.run_id})
 
 
-def _earlier(context: dg.OpExecutionContext) -> dg.RunRecord | None:
-    """The first of the other runs at work on this partition."""
+def _went_on(run: dg.DagsterRun) -> bool:
+    return run.tags.get(TURN) == run.run_id
+
+
+def _at_work(context: dg.OpExecutionContext) -> tuple[dg.RunRecord | None, list[dg.RunRecord]]:
+    """This run, and the others that are at work on the same assets of this partition."""
     tags = {PARTITION_TAG: context.partition_key}
     at_work = dg.RunsFilter(tags=tags, statuses=_AT_WORK)
     records = {r.dagster_run.run_id: r for r in context.instance.get_run_records(at_work)}
     mine = records.pop(context.run_id, None)
-    if mine is None:  # ended, or of a storage that does not keep it
-        return None
-    others = [r for r in records.values() if _order(r) < _order(mine) and _overlap(r, mine)]
-    return min(others, key=_order, default=None)
-
-
-def _order(record: dg.RunRecord) -> tuple[float, int]:
-    return record.start_time or 0.0, record.storage_id
+    if mine is None:
+        return None, []
+    return mine, [record for record in records.values() if _overlap(record, mine)]
 
 
 def _overlap(one: dg.RunRecord, other: dg.RunRecord) -> bool:

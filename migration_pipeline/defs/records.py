@@ -37,6 +37,22 @@ def recorded(instance: dg.DagsterInstance, asset: dg.AssetKey, project: str) -> 
     return {key for key in instance.get_materialized_partitions(asset) if key.startswith(prefix)}
 
 
+def without_runs(
+    instance: dg.DagsterInstance, archive: Archive, project: str, runs: int
+) -> list[str]:
+    """Partition keys whose record outlived the run's files, where nothing brought them back.
+
+    Args:
+        runs: so many the archive has; each has a record by now, so its parts are looked at only
+            where there are more records than that.
+    """
+    known = recorded(instance, EXPORTED, project)
+    if len(known) <= runs:
+        return []
+    there = archive.runs(project, damaged=[])
+    return sorted(known - {partitions.run_partition(key) for key in there})
+
+
 def record(
     context: dg.OpExecutionContext,
     asset: dg.AssetKey,

@@ -1,4 +1,4 @@
-"""An archive on S3 is written, read and swapped as one in a folder is."""
+"""An archive on a store of each kind is written, read and swapped as one in a folder is."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from migration_pipeline.archive import lease
 from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.recovery import recover
-from migration_pipeline.archive.store import StorePath
+from migration_pipeline.archive.store import StorePath, location
 from migration_pipeline.archive.writer import RunWriter, scratch_directory
 from migration_pipeline.errors import StoppedWriterError
 from migration_pipeline_tests.archive.making import KEY, fill, read_rows, write_run
 from migration_pipeline_tests.archive.test_two_writers import rows_of, sorted_rows
 from migration_pipeline_tests.archive.test_writing import EVERYTHING
-from migration_pipeline_tests.servers.s3 import S3Server
-from migration_pipeline_tests.stores import archive_on, left_over
+from migration_pipeline_tests.stores import Server, archive_on, left_over, on_every_store
+
+pytestmark = on_every_store
 
 
 @pytest.fixture
@@ -93,7 +94,9 @@ def _open(place: str, environment: dict[str, str]) -> Archive:
     os.environ.update(environment)
     tempfile.tempdir = environment["TMPDIR"]
     writer_module.PART_BYTES, writer_module._GROUP_ROWS = 1, 50
-    return archive_on(StorePath("s3", place))
+    there = location(place, "a test")
+    assert isinstance(there, StorePath)
+    return archive_on(there)
 
 
 def _write_many(place: str, environment: dict[str, str], writer: int) -> None:
@@ -115,12 +118,13 @@ def _die_while_writing(place: str, environment: dict[str, str], connection: Any)
 def test_processes_that_write_one_run(
     archive: Archive,
     bucket: StorePath,
-    s3: S3Server,
+    store: Server,
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     processes = [
-        context.Process(target=_write_many, args=(bucket.key, s3.environment, i)) for i in range(2)
+        context.Process(target=_write_many, args=(str(bucket), store.environment, i))
+        for i in range(2)
     ]
     for process in processes:
         process.start()
@@ -134,12 +138,14 @@ def test_processes_that_write_one_run(
 def test_recovery_removes_what_a_killed_writer_left_and_nothing_of_a_living_one(
     archive: Archive,
     bucket: StorePath,
-    s3: S3Server,
+    store: Server,
 ) -> None:
     write_run(archive, KEY, rows_of(1, 1))
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_die_while_writing, args=(bucket.key, s3.environment, theirs))
+    process = context.Process(
+        target=_die_while_writing, args=(str(bucket), store.environment, theirs)
+    )
     process.start()
     assert ours.recv() == "writing"
     process.join()

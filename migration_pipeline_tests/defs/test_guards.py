@@ -103,9 +103,9 @@ def test_a_step_that_other_code_planned_is_refused(
 ) -> None:
     real = guards.begin
 
-    def begin(context: dg.OpExecutionContext, *handed: dict[str, object]) -> None:
+    def begin(context: dg.OpExecutionContext, handed: dict[str, object]) -> None:
         monkeypatch.setattr(guards, "THIS_CODE", "0.0.9 (older)")
-        real(context, *handed)
+        real(context, handed)
 
     monkeypatch.setattr(guards, "begin", begin)
     result = migrate_project(alpha)

@@ -128,12 +128,12 @@ JOBS = {
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_bucket_that_is_not_there(
-    name: str, job: Job, source: FakeSource, instance: dg.DagsterInstance
+    name: str, job: Job, source: FakeSource, protocol: str, instance: dg.DagsterInstance
 ) -> None:
-    result = job(name, *JOBS[name], place=StorePath("s3", "of-nobody"))
+    result = job(name, *JOBS[name], place=StorePath(protocol, "of-nobody"))
     assert not result.success
     said = failure_of(result)
-    assert "s3://of-nobody" in said
+    assert f"{protocol}://of-nobody" in said
     assert "there is no" in said
     assert "MIGRATION_DATA_PATH" in said
     assert not records_of(instance, RUN)
