@@ -23,7 +23,7 @@ from pathlib import Path
 
 from migration_pipeline.targets.registry import target_names
 from migration_pipeline_tests.servers.litlogger import user_id
-from migration_pipeline_tests.servers.minfx import token_of
+from migration_pipeline_tests.servers.neptune import token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 _SERVERS = "migration_pipeline_tests.servers"

@@ -34,7 +34,7 @@ from migration_pipeline_tests.benchmarks.mlflow_load import (
     points_of,
     write_run,
 )
-from migration_pipeline_tests.servers.minfx import token_of
+from migration_pipeline_tests.servers.neptune import token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 QUIET = {

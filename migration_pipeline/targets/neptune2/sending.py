@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.points import Rows
+from migration_pipeline.mapping.points import Points, Rows, Sent
 from migration_pipeline.mapping.scan import FileRow, RunScan, line_rows
-from migration_pipeline.mapping.steps import as_double, as_doubles
+from migration_pipeline.mapping.steps import Bools, as_double, as_doubles
+from migration_pipeline.mapping.terms import Capabilities
 from migration_pipeline.mapping.texts import TextRules, text_beside
+from migration_pipeline.mapping.values import to_text
 from migration_pipeline.targets.neptune2.api import Api
 from migration_pipeline.targets.neptune2.capabilities import (
     DATETIMES_MS,
@@ -69,7 +72,7 @@ class Sender(RemoteSender):
 
     def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
         """Numbers, times and truth values natively, unless the protocol's are too small."""
-        if kind == "float":
+        if kind == "float" and _takes(self.can, value):
             return encoded(value), True
         if kind == "bool":
             return bool(value), True
@@ -77,6 +80,13 @@ class Sender(RemoteSender):
         if value in of_its_kind.get(kind, ()):
             return int(value), True
         return text, not cut
+
+    def hides(self, points: Points, sent: Sent) -> Bools:
+        """Infinities as well, where the server takes none: a stand-in would spoil the chart."""
+        if self.can.infinity:
+            return super().hides(points, sent)
+        hidden: Bools = ~np.isfinite(points.values)
+        return hidden
 
     def put_parameters(self, parameters: Sequence[Parameter]) -> None:
         self._api.execute(self._run, [_assignment(one) for one in parameters])
@@ -167,9 +177,22 @@ def _assignment(one: Parameter) -> dict[str, Any]:
         operation = "assignBool"
     elif isinstance(one.shown, int):
         operation = "assignInt"
-    elif one.kind == "float":
+    elif one.kind == "float" and one.shown not in _TEXTS:
         operation = "assignFloat"
     return {"path": one.name, operation: {"value": one.shown}}
+
+
+_TEXTS = frozenset(to_text("float", value) for value in (math.nan, math.inf, -math.inf, -0.0))
+"""Floats that are text where the server takes none."""
+
+
+def _takes(can: Capabilities, value: float) -> bool:
+    """Whether a float is sent as one."""
+    if math.isnan(value):
+        return can.nan
+    if math.isinf(value):
+        return can.infinity
+    return can.negative_zero or value != 0 or math.copysign(1, value) > 0
 
 
 def _floats(piece: Piece) -> Log:
