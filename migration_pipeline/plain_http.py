@@ -29,7 +29,7 @@ class Pass:
         with _lock:
             if not _passes:
                 _before = os.environ.get(VARIABLE)
-                os.environ[VARIABLE] = "1"
+            os.environ[VARIABLE] = "1"  # whatever others have done to it since the first pass
             _passes += 1
         weakref.finalize(self, _return).atexit = False
 

@@ -21,6 +21,8 @@ MINFX = Dialect(
     configured=False,
     # internal/backends/hosted_neptune_backend.py _execute_operations
     organization=True,
+    # internal/backends/operation_api_object_converter.py encode_float_for_json
+    words=True,
     # internal/backends/operation_api_name_visitor.py logFiles
     any_file=True,
     # internal/backends/hosted_client.py get_backend_min_client_version

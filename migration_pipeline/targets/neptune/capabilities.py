@@ -9,8 +9,6 @@ CAPABILITIES = _CAPABILITIES.model_copy(
         # internal/types/utils.py is_unsupported_float: floats and series of them leave these out
         "nan": False,
         "infinity": False,
-        # JSON has it, and what servers make of it is not known
-        "negative_zero": False,
         # types/series/string_series.py MAX_STRING_SERIES_VALUE_LENGTH
         "text_point_max_length": 1_000,
         "assumed": ("key_max_length", "monotonic_steps", "negative_zero", "parameter_nul"),

@@ -23,6 +23,8 @@ NEPTUNE = Dialect(
     configured=True,
     # internal/backends/hosted_neptune_backend.py _execute_operations
     organization=False,
+    # internal/backends/operation_api_object_converter.py: as JSON has them
+    words=False,
     # attributes/series/file_series.py: images
     any_file=False,
     minimum="",

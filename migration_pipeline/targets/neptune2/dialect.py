@@ -27,6 +27,7 @@ class Dialect:
         configured: the server tells in its client configuration where its API and its pages are,
             and which clients it takes.
         organization: requests that write name the workspace as well.
+        words: NaN, infinities and −0.0 are sent as words.
         any_file: series take any file, not only images.
         minimum: where the server tells the oldest client that it takes; empty: nowhere.
         pages: where people look at runs, by a part of the server's host; "" is for all others.
@@ -41,6 +42,7 @@ class Dialect:
     own_host: bool
     configured: bool
     organization: bool
+    words: bool
     any_file: bool
     minimum: str
     pages: dict[str, str]

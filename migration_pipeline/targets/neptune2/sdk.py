@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -78,8 +79,8 @@ class ClientParts:
         """In words, where it says that; else empty."""
         if not isinstance(error, self._too_old):
             return ""
-        lines = [line.strip() for line in str(error).splitlines()]
-        return next((line for line in lines if line and not line.startswith("-")), "too old")
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        return " ".join(line.strip() for line in plain.splitlines() if re.search(r"\d\.\d", line))
 
     def authenticator(self, token: str, backend: Any) -> Any:
         return self._oauth.NeptuneAuthenticator(token, backend, self._utils.ssl_verify(), None)
