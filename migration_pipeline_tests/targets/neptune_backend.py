@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pydantic import SecretStr
 from migration_pipeline.neptune_server.store import Project
 from migration_pipeline.targets.neptune.client import NeptuneTarget
 from migration_pipeline.targets.neptune.config import NeptuneConfig
-from migration_pipeline_tests.servers.neptune import Neptune
+from migration_pipeline_tests.servers.neptune import Neptune, add_workspace
 from migration_pipeline_tests.servers.standin import account_key, start
 from migration_pipeline_tests.targets.neptune2_backend import held, keep_open
 
@@ -28,8 +27,7 @@ def server() -> Neptune:
 def configuration(folder: Path, **more: Any) -> NeptuneConfig:
     """Settings for the folder's workspace, which is there then."""
     settings = {"workspace": account_key(folder), "retry_seconds": 0.3} | more
-    place = f"{server().url}/workspaces/{account_key(folder)}"
-    urllib.request.urlopen(urllib.request.Request(place, method="PUT")).close()
+    add_workspace(server().url, account_key(folder))
     return NeptuneConfig(api_token=SecretStr(server().token), **settings)
 
 
