@@ -91,12 +91,12 @@ def test_top_level_holds_what_was_agreed() -> None:
     assert {name.split("/")[0] for name in listed if name} <= TOP_LEVEL
 
 
-FLOORS = ("errors", "progress", "archive", "mapping", "sources", "targets", "verify")
+FLOORS = ("errors", "plain_http", "progress", "archive", "mapping", "sources", "targets", "verify")
 MAY_IMPORT = {
     "archive": {"errors", "archive"},
     "mapping": {"errors", "archive", "mapping"},
-    "sources": {"errors", "archive", "mapping", "progress", "sources"},
-    "targets": {"errors", "archive", "mapping", "progress", "verify", "targets"},
+    "sources": {"errors", "archive", "mapping", "plain_http", "progress", "sources"},
+    "targets": {"errors", "archive", "mapping", "plain_http", "progress", "verify", "targets"},
     "verify": {"errors", "archive", "mapping", "targets", "verify"},
     "status": {"archive", "status"},
     "neptune_server": {"errors", "archive", "neptune_server"},

@@ -96,7 +96,7 @@ class LoadConfig(dg.Config):
 
 
 def asset_key(target: str) -> dg.AssetKey:
-    return dg.AssetKey([target, "load"])
+    return dg.AssetKey([records.folder(target), "load"])
 
 
 def load_asset(target: str) -> dg.AssetsDefinition:

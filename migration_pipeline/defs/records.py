@@ -26,9 +26,14 @@ _KEYS_PER_QUERY = 10_000
 Metadata = Mapping[str, int | float | str | bool | dg.MetadataValue]
 
 
+def folder(target: str) -> str:
+    """The first part of the keys of a target's assets: its name, unless the export's are there."""
+    return f"{target}_target" if target == EXPORTED.path[0] else target
+
+
 def loaded(target: str) -> dg.AssetKey:
     """The key of a target's records."""
-    return dg.AssetKey([target, "run"])
+    return dg.AssetKey([folder(target), "run"])
 
 
 def recorded(instance: dg.DagsterInstance, asset: dg.AssetKey, project: str) -> set[str]:

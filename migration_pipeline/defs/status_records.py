@@ -213,7 +213,7 @@ def _stages(
     rates: Mapping[str, float | None],
     now: float,
 ) -> list[Stage]:
-    steps = {f"{name}__load": name for name in targets} | {EXPORT_STEPS: ARCHIVE}
+    steps = {f"{records.folder(name)}__load": name for name in targets} | {EXPORT_STEPS: ARCHIVE}
     attempts = _attempts(instance, runs, steps)
     sums = {
         place: _with_later(instance, runs, step, sums[place]) if sums[place].at else sums[place]

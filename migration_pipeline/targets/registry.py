@@ -76,6 +76,7 @@ _TARGETS: dict[str, _Entry] = {
     "litlogger": _folder("litlogger", "Litlogger"),
     "minfx": _folder("minfx", "Minfx"),
     "mlflow": _folder("mlflow", "Mlflow"),
+    "neptune": _folder("neptune", "Neptune"),
     "pluto": _folder("pluto", "Pluto"),
     "trackio": _folder("trackio", "Trackio"),
     "wandb": _folder("wandb", "Wandb"),

@@ -95,3 +95,26 @@ def milliseconds(time: Any) -> int:
 def values(archive: Archive, key: RunKey) -> Mapping[str, Any]:
     """path → value of everything that is not a series."""
     return {r["path"]: r["value"] for r in read_rows(archive, key) if r["step"] is None}
+
+
+def contents(archive: Archive) -> dict[RunKey, str]:
+    """Every published run's digest, made from its rows and files; the manifest must agree."""
+    found = {}
+    for project in archive.projects():
+        for key, run in archive.runs(project).items():
+            found[key] = run.sums().digest()
+            assert run.manifest is not None
+            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
+    return found
+
+
+def left_over(archive: Archive) -> list[Path]:
+    """Temporary parts and downloads in folders, and files that no manifest names."""
+    named = {
+        run.file(entry.path)
+        for project in archive.projects()
+        for run in archive.runs(project).values()
+        for entry in (run.manifest.files if run.manifest else [])
+    }
+    parts = list(archive.data.rglob("*.tmp"))
+    return parts + [p for p in archive.files.rglob("*") if p.is_file() and p not in named]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from migration_pipeline.targets.registry import target_names
 from migration_pipeline_tests.servers.litlogger import user_id
-from migration_pipeline_tests.servers.minfx import token_of
+from migration_pipeline_tests.servers.neptune import add_workspace, token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 _SERVERS = "migration_pipeline_tests.servers"
@@ -64,6 +64,10 @@ def settings(targets: list[str], folder: Path) -> Iterator[dict[str, str]]:
         if "minfx" in targets:
             found |= {"MINFX_API_TOKEN": token_of(serve("minfx:Minfx"))}
             found |= {"MINFX_PROJECT": f"{key}/runs"}
+        if "neptune" in targets:
+            url = serve("neptune:Neptune")
+            add_workspace(url, "team")
+            found |= {"MIGRATION_NEPTUNE_API_TOKEN": token_of(url)}
         yield found
 
 

@@ -29,7 +29,7 @@ from migration_pipeline_tests.benchmarks.mlflow_load import (
     points_of,
 )
 from migration_pipeline_tests.benchmarks.service_loads import archive_of_one, in_turns
-from migration_pipeline_tests.servers.minfx import token_of
+from migration_pipeline_tests.servers.neptune import token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 QUIET = {

@@ -32,6 +32,7 @@ CREDENTIALS = {
     "comet": "COMET_API_KEY",
     "litlogger": "LIGHTNING_API_KEY",
     "minfx": "MINFX_API_TOKEN",
+    "neptune": "MIGRATION_NEPTUNE_API_TOKEN",
     "pluto": "PLUTO_API_KEY",
     "wandb": "WANDB_API_KEY",
 }

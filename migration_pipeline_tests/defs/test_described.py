@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from migration_pipeline import definitions
+from migration_pipeline.defs import records
 from migration_pipeline.defs.adopt import AdoptConfig
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.doctor import CheckConfig, DoctorConfig
@@ -38,7 +39,7 @@ def test_every_target_is_a_kind_of_its_assets() -> None:
     graph = DEFINITIONS.resolve_asset_graph()
     for target in target_names():
         for name in ("load", "run"):
-            assert target in graph.get(dg.AssetKey([target, name])).kinds
+            assert target in graph.get(dg.AssetKey([records.folder(target), name])).kinds
 
 
 def test_every_job_sensor_and_schedule_is_described_and_owned() -> None:

@@ -64,7 +64,9 @@ def pools_of(job: dg.JobDefinition) -> set[str]:
     return {node.pool for node in nodes if isinstance(node, dg.OpDefinition) and node.pool}
 
 
-_TARGET = re.compile(rf"(?<![a-zA-Z])({'|'.join(target_names())})(?![a-zA-Z])")
+OTHERS = [name for name in target_names() if name != "neptune"]
+"""Targets that are called as nothing else is."""
+_TARGET = re.compile(rf"(?<![a-zA-Z])({'|'.join(OTHERS)})(?![a-zA-Z])")
 
 
 def folded(value: Any) -> Any:
@@ -84,9 +86,25 @@ def folded(value: Any) -> Any:
 
 def test_the_graph(snapshot: SnapshotAssertion) -> None:
     assert folded(described(definitions.definitions([]))) == snapshot(name="export only")
-    for target in target_names():
+    for target in OTHERS:
         graph = described(definitions.definitions([target]))
         assert folded(graph) == snapshot(name="into a target")
+
+
+def test_assets_of_the_target_neptune_are_not_those_of_the_export() -> None:
+    one = described(definitions.definitions(["neptune"]))
+    assert one["assets"]["neptune_target/load"]["depends on"] == ["neptune/export"]
+    assert one["assets"]["neptune_target/run"]["depends on"] == [
+        "neptune/run",
+        "neptune_target/load",
+    ]
+    steps = one["jobs"]["migrate_project"]["steps"]
+    assert {s for s in steps if "target" in s} == {
+        "neptune_target__load",
+        "neptune_target__load.plan_neptune",
+        "neptune_target__load.neptune_chunk",
+        "neptune_target__load.finish_neptune",
+    }
 
 
 def test_default_run_configs_are_valid_and_name_no_secret(snapshot: SnapshotAssertion) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import socket
@@ -18,7 +17,6 @@ from migration_pipeline.errors import (
     MigrationError,
     SourceRefusedError,
     SourceUnavailableError,
-    Terminal,
     Transient,
     UnknownProjectError,
 )
@@ -26,15 +24,13 @@ from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.sources.neptune3 import tasks
 from migration_pipeline.sources.source import Selection
+from migration_pipeline_tests.sources import neptune_backend
+from migration_pipeline_tests.sources.neptune_backend import content_of, token_with
 from migration_pipeline_tests.sources.protocols import NEPTUNE2, NEPTUNE3, PROTOCOLS, Protocol
 from migration_pipeline_tests.sources.serving import (
-    NOON,
     PROJECT,
     Exported,
-    add_points,
     exporting,
-    long_ago,
-    points_of,
     source_of,
 )
 
@@ -63,18 +59,7 @@ Filled = dict[str, int]
 
 
 def fill(server: RunningServer, protocol: Protocol, count: int) -> Filled:
-    """Runs of all kinds of content, alike except for their number."""
-    with long_ago(server.store):
-        project = server.store.project(PROJECT, version=protocol.version)
-        made = {}
-        for i in range(count):
-            run = protocol.create(project, f"r{i}")
-            run.set("n", "int", i)
-            add_points(run, "loss", [0.0, 0.5, 1.0], [i, i + 0.5, i + 1.0])
-            run.extend_series("log", "string_series", [(0.0, NOON, f"{i}")])
-            run.set_file("model", b"%d" % i, f"r{i}/model.bin", "")
-            made[run.sys_id if protocol.version == 2 else f"r{i}"] = i
-    return made
+    return neptune_backend.fill(server.store, protocol, count)
 
 
 def id_of(runs: Filled, number: int) -> str:
@@ -85,9 +70,10 @@ def assert_whole(exported: Exported, runs: Filled, but: int | None = None) -> No
     runs = {run: i for run, i in runs.items() if i != but}
     assert exported.runs == set(runs)
     for run, i in runs.items():
-        assert exported.values(run) == {"n": i, "model": b"%d" % i}
-        assert exported.series(run, "loss") == points_of([0.0, 0.5, 1.0], [i, i + 0.5, i + 1.0])
-        assert exported.series(run, "log") == [(0, NOON, f"{i}")]
+        content = content_of(i)
+        assert exported.values(run) == {name: content[name] for name in ("n", "model")}
+        for path in ("loss", "log"):
+            assert exported.series(run, path) == content[path]
 
 
 @pytest.mark.parametrize("workers", [1, 6])
@@ -151,43 +137,6 @@ def test_every_form_of_retry_after_is_understood(
         assert time.monotonic() - started >= 0.9
 
 
-PASSING = {
-    "reset": lambda p: Fault(r"/v1/", reset=True, times=3),
-    "slow": lambda p: Fault("", latency=0.3, times=3),
-    "truncated search": lambda p: Fault("entries/search", truncate=0.5, times=2),
-    "truncated values": lambda p: p.fault_of_values(truncate=0.9, times=2),
-    "truncated points": lambda p: Fault(p.floats, truncate=0.6, times=2),
-    "no point at all": lambda p: Fault(p.floats, truncate=0.0, times=2),
-    "truncated strings": lambda p: Fault(p.strings, truncate=0.6, times=2),
-    "500": lambda p: Fault("series", status=500, times=2),
-    "502 in HTML": lambda p: Fault(
-        "", status=502, content=b"<html>Bad gateway</html>", content_type="text/html", times=3
-    ),
-    "token exchange fails": lambda p: Fault("oauth-token", status=503, times=1),
-}
-
-
-@pytest.mark.parametrize("name", PASSING)
-def test_what_passes_costs_nothing(
-    server: RunningServer, exported: Exported, protocol: Protocol, name: str
-) -> None:
-    runs = fill(server, protocol, 3)
-    fault = server.faults.add(PASSING[name](protocol))
-    exported.export_all(RUNS)
-    assert_whole(exported, runs)
-    assert sum(server.faults.injected.values()) == fault.times
-
-
-def test_points_that_cannot_be_decoded_are_asked_for_again(
-    server: RunningServer, exported: Exported, protocol: Protocol
-) -> None:
-    runs = fill(server, protocol, 3)
-    server.faults.add(Fault(protocol.floats, status=200, content=protocol.unreadable, times=2))
-    exported.export_all(RUNS)
-    assert_whole(exported, runs)
-    assert server.faults.injected["200"] == 2
-
-
 @pytest.mark.parametrize("where", ["values", "floats", "strings"])
 def test_a_page_in_place_of_an_answer_fails_the_runs_by_name(
     server: RunningServer, exported: Exported, protocol: Protocol, where: str
@@ -209,28 +158,6 @@ def test_a_page_in_place_of_an_answer_fails_the_runs_by_name(
     server.faults.clear()
     exported.export_all(RUNS)
     assert_whole(exported, runs)
-
-
-def test_one_bad_run_fails_by_name_and_the_next_export_does_just_it(
-    server: RunningServer, exported: Exported, protocol: Protocol
-) -> None:
-    runs = fill(server, protocol, 7)
-    bad = id_of(runs, 3)
-    server.refuse_series(PROJECT, bad)
-    exported.export(RUNS)
-    assert_whole(exported, runs, but=3)
-    assert set(exported.failed) == {bad}
-    error = exported.failed[bad]
-    assert isinstance(error, SourceRefusedError)
-    assert isinstance(error, Terminal)
-    assert "400" in str(error)
-    assert PROJECT in str(error)
-
-    server.faults.clear()
-    server.traffic.reset()
-    assert [ref.key.run for ref in exported.export_all(RUNS).due] == [bad]
-    assert_whole(exported, runs)
-    assert server.requests[protocol.request_of_floats] == 1
 
 
 @pytest.mark.parametrize(
@@ -280,13 +207,8 @@ def test_a_token_that_is_always_refused_ends_everything_soon(
     assert exported.runs == set()
 
 
-def token_with(server: RunningServer, key: str) -> str:
-    content = {"api_address": server.url, "api_url": server.url, "api_key": key}
-    return base64.b64encode(json.dumps(content).encode()).decode()
-
-
 def test_an_unknown_token_is_refused_at_once(server: RunningServer, protocol: Protocol) -> None:
-    source = source_of(server, protocol.name, api_token=token_with(server, "unknown"))
+    source = source_of(server, protocol.name, api_token=token_with(server.url, "unknown"))
     started = time.monotonic()
     for ask in (source.list_projects, lambda: source.list_runs(PROJECT, Selection())):
         with pytest.raises(CredentialsRefusedError, match="does not accept the token") as caught:
@@ -318,30 +240,13 @@ def test_a_server_that_is_not_there_is_named_within_the_time_given(
     server: RunningServer, protocol: Protocol
 ) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
-    content = {"api_address": url, "api_url": url, "api_key": "k"}
-    token = base64.b64encode(json.dumps(content).encode()).decode()
-    source = source_of(server, protocol.name, api_token=token, connect_seconds=1.5)
+    source = source_of(server, protocol.name, api_token=token_with(url, "k"), connect_seconds=1.5)
     started = time.monotonic()
     with pytest.raises(SourceUnavailableError, match="cannot be reached") as caught:
         source.list_projects()
     assert time.monotonic() - started < 4
     assert url in str(caught.value)
     assert isinstance(caught.value, Transient)
-
-
-def test_a_server_that_keeps_failing_is_left_after_the_time_given(
-    server: RunningServer, tmp_path: Path, protocol: Protocol
-) -> None:
-    runs = fill(server, protocol, 2)
-    server.faults.unavailable(503, path="series/float")
-    exported = exporting(server, tmp_path, protocol.name, retry_seconds=1.0)
-    started = time.monotonic()
-    exported.export(RUNS)
-    assert time.monotonic() - started < 6
-    assert set(exported.failed) == set(runs)
-    assert all(isinstance(e, SourceUnavailableError) for e in exported.failed.values())
-    assert "503" in str(exported.failed[id_of(runs, 0)])
-    assert exported.runs == set()
 
 
 CANARY = "canary-7c1e55"
@@ -367,7 +272,7 @@ def test_the_token_is_in_no_message_and_no_log(
 ) -> None:
     server.auth._keys[server.auth.user] = CANARY
     fill(server, protocol, 2)
-    token = token_with(server, "not-" + CANARY if case == "refused" else CANARY)
+    token = token_with(server.url, "not-" + CANARY if case == "refused" else CANARY)
     faults = {
         "400": protocol.fault_of_values(status=400),
         "401": protocol.fault_of_values(status=401),

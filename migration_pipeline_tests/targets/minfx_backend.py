@@ -1,39 +1,21 @@
-"""Minfx for tests: a server on loopback, started once a process, a project a folder.
-
-Connections are kept between targets of one folder, as their handshake takes longer than a load of
-little; what targets have learnt of runs is not.
-"""
+"""Minfx for tests: a server on loopback, started once a process, a project a folder."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import SecretStr
 
-from migration_pipeline.neptune_server.series import FloatSeries, ObjectSeries
-from migration_pipeline.neptune_server.store import (
-    Attribute,
-    FileSetValue,
-    FileValue,
-    Project,
-    Run,
-)
+from migration_pipeline.neptune_server.store import Project
 from migration_pipeline.targets.minfx.client import MinfxTarget
 from migration_pipeline.targets.minfx.config import MinfxConfig
-from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.servers.minfx import Minfx
 from migration_pipeline_tests.servers.standin import account_key, start
-
-REFUSAL = ("read-only",)
-_opened: dict[tuple[int, str], Any] = {}
+from migration_pipeline_tests.targets.neptune2_backend import held, keep_open
 
 
 @functools.cache
@@ -52,25 +34,8 @@ def configuration(folder: Path, retry_seconds: float = 0.3) -> MinfxConfig:
 
 def make(folder: Path) -> MinfxTarget:
     target = MinfxTarget(configuration(folder))
-    place = (os.getpid(), server().url)
-    if place not in _opened:
-        _opened[place] = target._to._opened
-    target._to.__dict__["_open"] = _opened[place]
+    keep_open(target, server().url)
     return target
-
-
-def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:
-    assert isinstance(target, MinfxTarget)
-    exchange = target._to.exchange
-
-    def watched(session: Any, prepared: Any, stream: bool) -> Any:
-        name = f"{prepared.method} {prepared.path_url.partition('?')[0]}"
-        before(name)
-        answer = exchange(session, prepared, stream)
-        after(name)
-        return answer
-
-    target._to.exchange = watched  # type: ignore[method-assign]
 
 
 def project(folder: Path) -> Project:
@@ -78,43 +43,8 @@ def project(folder: Path) -> Project:
     return found
 
 
-_MADE_UP = re.compile(
-    r"sys/(id|creation_time|modification_time|ping_time|running_time|monitoring_time|size|state)$"
-)
-
-
 def whole(folder: Path) -> Any:
-    """Each run by its custom id: its attributes with their values. What the server makes up is
-    left out, and its ids of runs are replaced by the custom ones."""
-    runs = list(project(folder).runs.values())
-    names = {run.sys_id: run.run_id for run in runs}
-    return {
-        run.run_id: {
-            path: _value(run, attribute, names)
-            for path, attribute in sorted(run.attributes.items())
-            if not _MADE_UP.match(path)
-        }
-        for run in runs
-    }
-
-
-def _value(run: Run, attribute: Attribute, names: dict[str, str]) -> Any:
-    value = attribute.value
-    if isinstance(value, FloatSeries):
-        arrays = (value.steps, value.timestamps, value.values)
-        return [np.asarray(array).tobytes() for array in arrays]
-    if isinstance(value, ObjectSeries):
-        points = [_value(run, Attribute("", one), names) for one in value.values]
-        return [value.steps, value.timestamps, points]
-    if isinstance(value, FileValue):
-        found = run.project.store.blobs.find(run.project.identifier, value.path)
-        assert found is not None
-        digest = hashlib.blake2b(found.read_bytes()).hexdigest()
-        return [digest, value.name, value.extension]
-    if isinstance(value, FileSetValue):
-        files = sorted(value.files.items())
-        return {name: _value(run, Attribute("", file), names) for name, file in files}
-    return names.get(value, value) if isinstance(value, str) else repr(value)
+    return held(project(folder).runs.values())
 
 
 @contextlib.contextmanager

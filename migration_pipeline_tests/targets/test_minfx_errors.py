@@ -26,7 +26,7 @@ from migration_pipeline.targets import registry
 from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.minfx.client import MinfxTarget
 from migration_pipeline.targets.minfx.config import MinfxConfig
-from migration_pipeline.targets.neptune2.connection import Connection
+from migration_pipeline.targets.neptune2.session import TIMEOUT, Session
 from migration_pipeline.targets.target import LoadState, ProjectMapping
 from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
@@ -162,7 +162,7 @@ def test_a_project_that_is_not_there(archive: Archive) -> None:
     target = MinfxTarget(config)
     with pytest.raises(TargetRefusedError, match="no project 'nowhere/runs'") as raised:
         plan_load(target, archive, PROJECT)
-    assert "correct MINFX_PROJECT" in str(raised.value)
+    assert "or set MINFX_PROJECT to another project" in str(raised.value)
     with pytest.raises(TargetRefusedError, match="no project 'nowhere/runs'"):
         target.check()
 
@@ -242,7 +242,7 @@ def test_an_answer_that_asks_for_patience_is_waited_for(archive: Archive, tmp_pa
     server().faults.unavailable(429, retry_after=0.2, path=OPERATIONS, times=2)
     before = len(server().faults.violations)
     target = make(tmp_path)
-    target._to._retry_seconds = 10.0
+    target._api.to._retry_seconds = 10.0
     assert failed(load_all(target, archive)) == {}
     assert server().faults.violations[before:] == []
 
@@ -269,19 +269,18 @@ def test_nobody_listens() -> None:
 def test_a_connection_that_hangs_is_bounded(tmp_path: Path, when: str) -> None:
     target = make(tmp_path)
     if when == "handshake":
-        target._to = Connection(configuration(tmp_path).place, 0.1, timeout=(0.2, 0.2))
-        target._api.to = target._to
+        target._api.to.session = Session(configuration(tmp_path).place.server, 0.1, (0.2, 0.2))
     else:
-        target._to._timeout = (0.2, 0.2)
-        target._to._mount(target._to._opened.session)
+        target._session._timeout = (0.2, 0.2)
+        target._session._mount(target._session.opened.session)
     server().faults.add(Fault(latency=1.0))
     try:
         with pytest.raises(TargetUnavailableError, match="target minfx at"):
             target.find(RunKey(PROJECT, "a"), NO_MAPPING)
     finally:
         server().faults.clear()
-        target._to._timeout = (10.0, 60.0)
-        target._to._mount(target._to._opened.session)
+        target._session._timeout = TIMEOUT
+        target._session._mount(target._session.opened.session)
 
 
 @pytest.mark.parametrize("path", ["swagger.json", "projects/get"])
@@ -311,20 +310,20 @@ def test_of_two_loads_at_the_same_time_the_one_that_was_emptied_is_not_complete(
     """And the other one was cut off, so that nobody has loaded it."""
     archive = build(tmp_path, DataSet("one", (RunData("a", tuple(curve("m/a", 30))),)))
     target, other = make(tmp_path), make(tmp_path)
-    exchange = target._to.exchange
+    exchange = target._session.exchange
     refused = json.dumps({"title": "no", "errorType": "BAD_VALUE"}).encode()
 
     def disturbed(session: Any, prepared: Any, stream: bool) -> Any:
         answer = exchange(session, prepared, stream)
         if b"logFloats" in (prepared.body or b""):
-            target._to.exchange = exchange  # type: ignore[method-assign]
+            target._session.exchange = exchange  # type: ignore[method-assign]
             server().faults.add(
                 Fault(OPERATIONS, body=carries("logFloats"), status=400, content=refused, times=1)
             )
             assert "BAD_VALUE" in failed(load_all(other, archive))["a"]
         return answer
 
-    target._to.exchange = disturbed  # type: ignore[method-assign]
+    target._session.exchange = disturbed  # type: ignore[method-assign]
     assert "was begun anew while it was loaded" in failed(load_all(target, archive))["a"]
     assert make(tmp_path).find(RunKey(PROJECT, "a"), NO_MAPPING).state is LoadState.PARTIAL
     assert failed(load_all(make(tmp_path), archive)) == {}
@@ -353,10 +352,10 @@ def test_a_run_in_the_trash_is_replaced(archive: Archive, tmp_path: Path) -> Non
 
 
 def test_downloads_do_not_take_the_token_elsewhere(tmp_path: Path) -> None:
-    to = make(tmp_path)._to
-    for address, signed in ((to.place.address, True), ("http://elsewhere.org", False)):
+    session = make(tmp_path)._session
+    for address, signed in ((session.server.address, True), ("http://elsewhere.org", False)):
         request = requests.Request("GET", f"{address}/file")
-        assert ("Authorization" in to._prepared(to._opened, request).headers) == signed
+        assert ("Authorization" in session.prepared(request).headers) == signed
 
 
 def test_a_fault_sees_what_it_should() -> None:

@@ -26,6 +26,7 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.location import Location, location
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.registry import source_names
 from migration_pipeline.sources.source import Selection, Source
 
 How = Literal["kill", "interrupt", "exception", "full disk", "kill later", "interrupt later"]
@@ -164,7 +165,7 @@ def run_export(
         environment: variables that are set there.
     """
     context = multiprocessing.get_context("forkserver")
-    sources = [f"migration_pipeline.sources.{name}.source" for name in ("neptune3", "neptune2")]
+    sources = [f"migration_pipeline.sources.{name}.source" for name in source_names()]
     stores = ["s3fs"] if isinstance(folder, StorePath) else []
     context.set_forkserver_preload([__name__, *sources, *stores])
     ours, theirs = context.Pipe()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.neptune_server.archive_store import load_archive
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.store import Store
+from migration_pipeline_tests.archive.making import contents
 from migration_pipeline_tests.servers.s3 import S3Server
+from migration_pipeline_tests.sources.neptune_backend import make_neptune2
 from migration_pipeline_tests.stores import archive_on, left_over
 from migration_pipeline_tests.trust.crashes import (
     Moment,
@@ -23,7 +24,6 @@ from migration_pipeline_tests.trust.crashes import (
     random_moments,
     run_export,
 )
-from migration_pipeline_tests.trust.test_export_crash import make_neptune2
 
 SEED = 20261122
 
@@ -44,18 +44,6 @@ def server(sample: Path) -> Iterator[RunningServer]:
         yield running
 
 
-def contents(place: StorePath) -> dict[RunKey, str]:
-    """Every published run's digest, made from its rows and files; the manifest must agree."""
-    archive = archive_on(place)
-    found = {}
-    for project in archive.projects():
-        for key, run in archive.runs(project).items():
-            found[key] = run.sums().digest()
-            assert run.manifest is not None
-            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
-    return found
-
-
 @pytest.mark.timeout(3600)
 def test_stopped_exports_publish_only_whole_runs_and_converge(
     server: RunningServer,
@@ -69,7 +57,7 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     )
     failures, operations = last
     assert (code, failures) == (0, [])
-    expected = contents(bucket / "whole")
+    expected = contents(archive_on(bucket / "whole"))
     assert len(expected) == len(KEPT)
     assert not left_over(archive_on(bucket / "whole"))
 
@@ -77,11 +65,13 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     for i, moment in enumerate(random_moments(count, SEED, operations)):
         place = bucket / f"stopped-{i}"
         run_export(make_neptune2, arguments, place, moment, seconds, environment)
-        left = contents(place)
+        left = contents(archive_on(place))
         assert left.items() <= expected.items(), f"{moment}: something published is not whole"
         code, last, _ = run_export(make_neptune2, arguments, place, environment=environment)
         assert (code, last[0]) == (0, []), f"{moment}: the next export failed"
-        assert contents(place) == expected, f"{moment}: the next export did not converge"
+        assert contents(archive_on(place)) == expected, (
+            f"{moment}: the next export did not converge"
+        )
         assert not left_over(archive_on(place)), f"{moment}: something was left behind"
 
 
@@ -98,16 +88,16 @@ def test_a_swap_that_is_cut_off_at_any_request_is_finished(
     key = next(iter(archive.runs(archive.projects()[0])))
     run = server.store.projects[key.project].runs[key.run]
     for number, operations in enumerate(range(2, 35, every)):
-        before = contents(bucket)
+        before = contents(archive)
         run.set("config/added_later", "int", number)
         moment = Moment("kill", operations)
         run_export(make_neptune2, (server.token,), bucket, moment, environment=s3.environment)
-        left = contents(bucket)
+        left = contents(archive)
         assert {k: v for k, v in left.items() if k != key} == {
             k: v for k, v in before.items() if k != key
         }
         assert export_everything(make_neptune2(server.token), archive) == []
-        after = contents(bucket)
+        after = contents(archive)
         assert after.keys() == before.keys()
         assert after[key] != before[key], f"{moment}"
         assert not left_over(archive), f"{moment}"

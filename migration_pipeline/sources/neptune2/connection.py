@@ -10,7 +10,6 @@ all requests pass one gate.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import warnings
 from contextlib import suppress
@@ -27,6 +26,7 @@ from migration_pipeline.errors import (
     SourceRefusedError,
     WrongProtocolError,
 )
+from migration_pipeline.plain_http import Pass
 from migration_pipeline.sources import neptune as shared
 from migration_pipeline.sources.neptune2.http import (
     TIMEOUT,
@@ -87,7 +87,7 @@ class Connection:
         self._documents: dict[str, dict[str, Any]] = {}
         self._document_locks = {document: threading.Lock() for document in _DOCUMENTS}
         self._verify = ssl_verify()
-        _allow_http(address)
+        self._passes = [Pass(address)]
         anonymous = self._http_client()
         token = api_token.get_secret_value().strip()
         try:
@@ -98,7 +98,7 @@ class Connection:
             backend = SwaggerClientWrapper(_swagger_client(document, origin, anonymous))
             config = _client_config(backend, token)
             if config.api_url != address:
-                _allow_http(config.api_url)
+                self._passes.append(Pass(config.api_url))
                 self._api = config.api_url
             self._http = self._http_client()
             self._http.authenticator = NeptuneAuthenticator(token, backend, self._verify, None)
@@ -224,12 +224,6 @@ class Connection:
         if "paths" not in found:
             raise shared.not_a_server(self._address, _DOCUMENTS[document], answer.content)
         return found
-
-
-def _allow_http(address: str) -> None:
-    """oauthlib refuses addresses without encryption, which servers within a company may have."""
-    if address.startswith("http://"):
-        os.environ.setdefault("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 
 def _swagger_client(document: dict[str, Any], origin: str, http: Any) -> Any:

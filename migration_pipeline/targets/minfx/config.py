@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from migration_pipeline.targets.neptune2.dialect import Dialect, Place
+from migration_pipeline.errors import ConfigError
+from migration_pipeline.targets.neptune2.dialect import Dialect, Place, Server
 from migration_pipeline.targets.registry import TargetConfig
 
 MINFX = Dialect(
@@ -14,11 +15,14 @@ MINFX = Dialect(
     product="Minfx",
     package="minfx.neptune_v2",
     token_variable="MINFX_API_TOKEN",
-    project_variable="MINFX_PROJECT",
+    elsewhere="set MINFX_PROJECT to another project",
     # internal/backends/utils.py create_swagger_client
     own_host=True,
+    configured=False,
     # internal/backends/hosted_neptune_backend.py _execute_operations
     organization=True,
+    # internal/backends/operation_api_object_converter.py encode_float_for_json
+    words=True,
     # internal/backends/operation_api_name_visitor.py logFiles
     any_file=True,
     # internal/backends/hosted_client.py get_backend_min_client_version
@@ -51,4 +55,16 @@ class MinfxConfig(TargetConfig):
 
     @property
     def place(self) -> Place:
-        return Place(MINFX, self.api_token, self.project)
+        return Place(Server(MINFX, self.api_token), self.project)
+
+    def check_project(self) -> None:
+        """
+        Raises:
+            ConfigError: it is not `workspace/project`.
+        """
+        workspace, _, name = self.project.partition("/")
+        if not workspace or not name or "/" in name:
+            raise ConfigError(
+                f"MINFX_PROJECT is {self.project!r}, which names no project",
+                "Give it as workspace/project, as Minfx shows it.",
+            )

@@ -86,7 +86,7 @@ class Api:
             if last == page_start:
                 raise TargetRefusedError(
                     f"{self.to.address} has more than {WINDOW:,} runs and lists no others",
-                    f"Set {self.to.dialect.project_variable} to another project.",
+                    f"To load into it, {self.to.dialect.elsewhere}.",
                 )
 
     def _window(self, query: str, sys_id: str) -> Iterator[Found]:

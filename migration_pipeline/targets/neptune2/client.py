@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,73 +23,101 @@ from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.terms import Capabilities, ProjectMapping, RunFacts
 from migration_pipeline.targets.neptune2 import marks
 from migration_pipeline.targets.neptune2.api import Api
-from migration_pipeline.targets.neptune2.connection import Connection
-from migration_pipeline.targets.neptune2.dialect import Place
+from migration_pipeline.targets.neptune2.dialect import Server
 from migration_pipeline.targets.neptune2.naming import ORIGINAL_RUN, custom_id
 from migration_pipeline.targets.neptune2.read_back import Reader
 from migration_pipeline.targets.neptune2.sending import Sender
+from migration_pipeline.targets.neptune2.session import Session
 from migration_pipeline.targets.target import Kin, LoadReport, LoadState, Meter, TargetRun
 
 _SETS = ("sys/tags", "sys/group_tags")
 
 
-class Neptune2Target:
-    """See `targets.target.Target`; a subclass says which server it is."""
+class Neptune2Target(ABC):
+    """See `targets.target.Target`; a subclass says which server it is, and where runs go there."""
 
-    name: str
-
-    def __init__(self, place: Place, retry_seconds: float, capabilities: Capabilities) -> None:
-        self.name = place.dialect.target
+    def __init__(self, server: Server, retry_seconds: float, capabilities: Capabilities) -> None:
+        self.name = server.dialect.target
         self.capabilities = capabilities
-        self._to = Connection(place, retry_seconds)
-        self._api = Api(self._to)
+        self._session = Session(server, retry_seconds)
         self._known: dict[tuple[str, RunKey], marks.Found] = {}
         """Runs that were seen; the server is asked again by their ids."""
         self._lock = threading.Lock()
 
-    @property
-    def address(self) -> str:
-        return self._to.address
+    # --- what a subclass says -------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """See `Target`."""
+
+    @abstractmethod
     def check(self) -> None:
-        self._to.check()
+        """See `Target`."""
+
+    @abstractmethod
+    def _there(self, project: str, mapping: ProjectMapping) -> Api | None:
+        """Where runs of an archived project are; None where that is no project yet.
+
+        Raises:
+            TargetRefusedError, TargetUnavailableError
+        """
+
+    @abstractmethod
+    def _made(self, project: str, mapping: ProjectMapping) -> Api:
+        """The same, made where it is not there yet."""
+
+    def _check_elsewhere(self, scan: RunScan, api: Api) -> None:  # noqa: B027
+        """Before a run is sent; where a target could be the source as well.
+
+        Raises:
+            TargetRefusedError: the run would go where it came from.
+        """
+
+    # --- the protocol ---------------------------------------------------------------------------
 
     def has_store(self) -> bool:
         return True
 
     def runs(self, project: str, mapping: ProjectMapping) -> dict[RunKey, TargetRun]:
         listed: dict[RunKey, TargetRun] = {}
-        for found in self._api.runs():
+        api = self._there(project, mapping)
+        if api is None:
+            return listed
+        for found in api.runs():
             if not found.is_of(project, mapping):
                 continue
             kind = found.text(marks.KIND) or "run"
             key = RunKey(project, found.text(ORIGINAL_RUN), kind)  # type: ignore[arg-type]
             if found.text("sys/custom_run_id") == custom_id(key, mapping):
                 self._remember(key, mapping, found)
-                listed[key] = found.target_run(self._url(found.sys_id))
+                listed[key] = found.target_run(self._url(api, found.sys_id))
         return listed
 
     def find(self, key: RunKey, mapping: ProjectMapping) -> TargetRun:
-        found = self._find(key, mapping)
-        if found is None:
+        api = self._there(key.project, mapping)
+        found = self._find(api, key, mapping) if api else None
+        if api is None or found is None:
             return TargetRun(LoadState.ABSENT)
-        return found.target_run(self._url(found.sys_id))
+        return found.target_run(self._url(api, found.sys_id))
 
     def load(
         self, scan: RunScan, mapping: ProjectMapping, kin: Kin, meter: Meter | None = None
     ) -> LoadReport:
-        made = self._empty_run(scan.key, mapping)
+        api = self._made(scan.key.project, mapping)
+        self._check_elsewhere(scan, api)
+        made = self._empty_run(api, scan.key, mapping)
         load = uuid4().hex
         first = [*marks.first_marks(scan, mapping, load), *marks.facts_shown(scan, kin)]
-        self._api.execute(made.id, first)
+        api.execute(made.id, first)
         with tempfile.TemporaryDirectory(prefix="migration-") as scratch:
-            report = Sender(self._api, made.id, scan, Path(scratch), meter).send()
+            report = Sender(api, made.id, scan, Path(scratch), meter).send()
         for child in kin.children:
-            there = self._api.of_sys_id(child)
-            self._api.execute(there, [marks.string(marks.PARENT_ID, made.sys_id)])
-        self._check_not_begun_anew(made, scan.key, load)
-        self._api.execute(made.id, marks.last_marks(scan, mapping))
-        report.id, report.url = made.sys_id, self._url(made.sys_id)
+            there = api.of_sys_id(child)
+            api.execute(there, [marks.string(marks.PARENT_ID, made.sys_id)])
+        self._check_not_begun_anew(api, made, scan.key, load)
+        api.execute(made.id, marks.last_marks(scan, mapping))
+        report.id, report.url = made.sys_id, self._url(api, made.sys_id)
         return report
 
     def read_back(
@@ -98,45 +127,49 @@ class Neptune2Target:
         into: Path,
         attributes: Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        run = self._one(key, mapping)
-        yield from Reader(self._api, run.id, key, self.capabilities, into, attributes).batches()
+        api, run = self._one(key, mapping)
+        yield from Reader(api, run.id, key, self.capabilities, into, attributes).batches()
 
     def facts(self, key: RunKey, mapping: ProjectMapping) -> RunFacts:
-        return marks.facts_of(self._api.found(self._one(key, mapping).id))
+        api, run = self._one(key, mapping)
+        return marks.facts_of(api.found(run.id))
 
     def shown_facts(self, facts: RunFacts) -> RunFacts:
         return marks.shown_facts(facts)
 
     def mark_verified(self, key: RunKey, mapping: ProjectMapping, verified: bool) -> None:
-        run = self._one(key, mapping)
-        self._api.execute(run.id, [marks.flag(marks.VERIFIED, verified)])
+        api, run = self._one(key, mapping)
+        api.execute(run.id, [marks.flag(marks.VERIFIED, verified)])
 
     def discard(self, key: RunKey, mapping: ProjectMapping) -> None:
         """Deletes the run, not only into the trash."""
-        if found := self._find(key, mapping):
-            self._api.remove(found.sys_id)
+        api = self._there(key.project, mapping)
+        if api and (found := self._find(api, key, mapping)):
+            api.remove(found.sys_id)
         self._forget(key, mapping)
 
     # --- finding --------------------------------------------------------------------------------
 
-    def _find(self, key: RunKey, mapping: ProjectMapping) -> marks.Found | None:
+    def _find(self, api: Api, key: RunKey, mapping: ProjectMapping) -> marks.Found | None:
         wanted = custom_id(key, mapping)
         known = self._known.get((mapping.name_prefix, key))
         query = f'`sys/custom_run_id`:string = "{wanted}"'
-        for found in self._api.runs(query, known.sys_id if known else ""):
+        for found in api.runs(query, known.sys_id if known else ""):
             if found.text("sys/custom_run_id") == wanted:
                 self._remember(key, mapping, found)
                 return found
         self._forget(key, mapping)
         return None
 
-    def _one(self, key: RunKey, mapping: ProjectMapping) -> marks.Found:
-        found = self._known.get((mapping.name_prefix, key)) or self._find(key, mapping)
-        if found is None:
+    def _one(self, key: RunKey, mapping: ProjectMapping) -> tuple[Api, marks.Found]:
+        api = self._there(key.project, mapping)
+        known = self._known.get((mapping.name_prefix, key))
+        found = known or (self._find(api, key, mapping) if api else None)
+        if api is None or found is None:
             raise TargetRefusedError(
                 f"run {key} is not at {self.address}", "Load it first, then verify it."
             )
-        return found
+        return api, found
 
     def _remember(self, key: RunKey, mapping: ProjectMapping, found: marks.Found) -> None:
         with self._lock:
@@ -146,41 +179,41 @@ class Neptune2Target:
         with self._lock:
             self._known.pop((mapping.name_prefix, key), None)
 
-    def _url(self, sys_id: str) -> str:
-        place = self._to.place
-        return place.dialect.url(place.address, place.project, sys_id)
+    def _url(self, api: Api, sys_id: str) -> str:
+        place = api.to.place
+        return place.dialect.url(self._session.opened.pages, place.project, sys_id)
 
     # --- creating -------------------------------------------------------------------------------
 
-    def _check_not_begun_anew(self, run: marks.Found, key: RunKey, load: str) -> None:
+    def _check_not_begun_anew(self, api: Api, run: marks.Found, key: RunKey, load: str) -> None:
         """
         Raises:
             TargetRefusedError: another load has emptied the run since this one began.
         """
-        if self._api.found(run.id).text(marks.BEGUN_BY) != load:
+        if api.found(run.id).text(marks.BEGUN_BY) != load:
             raise TargetRefusedError(
-                f"run {key} at {self.address} was begun anew while it was loaded: another process "
-                "loads the same",
+                f"run {key} at {api.to.address} was begun anew while it was loaded: another "
+                "process loads the same",
                 "Let one process load a project at a time, and load again; what is complete is "
                 "not sent again.",
             )
 
-    def _empty_run(self, key: RunKey, mapping: ProjectMapping) -> marks.Found:
+    def _empty_run(self, api: Api, key: RunKey, mapping: ProjectMapping) -> marks.Found:
         """The run of this identity, new or emptied of all that a load has put there."""
         wanted = custom_id(key, mapping)
-        made = self._api.create(wanted)
+        made = api.create(wanted)
         if made.get("trashed"):
             # It holds the custom id; out of the trash it could only be taken by hand.
-            self._api.remove(made["shortId"])
-            made = self._api.create(wanted)
+            api.remove(made["shortId"])
+            made = api.create(wanted)
             if made.get("trashed"):
                 raise TargetRefusedError(
-                    f"run {key} is in the trash at {self.address} as {made['shortId']}",
+                    f"run {key} is in the trash at {api.to.address} as {made['shortId']}",
                     "Restore it there, or delete it for good; then load again.",
                 )
         found = marks.Found(made["id"], {"sys/id": made["shortId"]})
         self._remember(key, mapping, found)
-        there = self._api.attributes(found.id)
+        there = api.attributes(found.id)
         held = [path for path in there if not path.startswith("sys/")]
         if held:
             # The mark first: from here on the run is one that was begun.
@@ -191,5 +224,5 @@ class Neptune2Target:
             sets = [marks.clear_set(path) for path in _SETS]
             if "sys/description" in there:
                 sets.append(marks.string("sys/description", ""))
-            self._api.execute(found.id, [*marking, *sets, *old])
+            api.execute(found.id, [*marking, *sets, *old])
         return found

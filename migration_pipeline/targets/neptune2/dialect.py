@@ -21,9 +21,13 @@ class Dialect:
         target: name of the target.
         product: what its users call the service.
         package: the client; both have the same modules below it.
-        token_variable, project_variable: the settings, for messages.
+        token_variable: the setting, for messages.
+        elsewhere: what to set so that runs go elsewhere, as the end of a sentence.
         own_host: addresses begin with the token's host, whatever the server's documents say.
+        configured: the server tells in its client configuration where its API and its pages are,
+            and which clients it takes.
         organization: requests that write name the workspace as well.
+        words: NaN, infinities and −0.0 are sent as words.
         any_file: series take any file, not only images.
         minimum: where the server tells the oldest client that it takes; empty: nowhere.
         pages: where people look at runs, by a part of the server's host; "" is for all others.
@@ -34,27 +38,28 @@ class Dialect:
     product: str
     package: str
     token_variable: str
-    project_variable: str
+    elsewhere: str
     own_host: bool
+    configured: bool
     organization: bool
+    words: bool
     any_file: bool
     minimum: str
     pages: dict[str, str]
 
-    def url(self, address: str, project: str, sys_id: str) -> str:
-        """The page of a run."""
-        host = urlsplit(address).netloc.lower()
+    def url(self, base: str, project: str, sys_id: str) -> str:
+        """The page of a run, where the server's pages are at `base`."""
+        host = urlsplit(base).netloc.lower()
         found = next((page for part, page in self.pages.items() if part and part in host), None)
-        return (found or self.pages[""]).format(base=address, project=project, id=sys_id)
+        return (found or self.pages[""]).format(base=base, project=project, id=sys_id)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs go: a project of a server, and the token for it."""
+class Server:
+    """A server, and the token for it."""
 
     dialect: Dialect
     token: SecretStr
-    project: str
 
     @property
     def address(self) -> str:
@@ -74,28 +79,34 @@ class Place:
             content = json.loads(base64.b64decode(text, validate=True).decode())
         except (binascii.Error, UnicodeDecodeError, ValueError):
             raise self._no_token("it is not base64 text of a JSON object") from None
-        address = isinstance(content, dict) and content.get("api_address")
+        fields = ("api_address",) if self.dialect.own_host else ("api_url", "api_address")
+        found = content if isinstance(content, dict) else {}
+        address = next((found[field] for field in fields if found.get(field)), None)
         if not isinstance(address, str) or not address.startswith(("http://", "https://")):
             raise self._no_token("it holds no server address")
         if urlsplit(address).username or urlsplit(address).password:
             raise self._no_token("its address holds a user name or a password")
         return address.rstrip("/")
 
-    def checked_project(self) -> str:
-        """
-        Raises:
-            ConfigError: it is not `workspace/project`.
-        """
-        workspace, _, name = self.project.partition("/")
-        if not workspace or not name or "/" in name:
-            raise ConfigError(
-                f"{self.dialect.project_variable} is {self.project!r}, which names no project",
-                f"Give it as workspace/project, as {self.dialect.product} shows it.",
-            )
-        return self.project
-
     def _no_token(self, reason: str) -> ConfigError:
         return ConfigError(
             f"{self.dialect.token_variable} is not an API token: {reason}",
             f"Copy the whole token from the user menu of {self.dialect.product}.",
         )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project of a server; the server itself where that is empty."""
+
+    server: Server
+    project: str
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.server.dialect
+
+    @property
+    def address(self) -> str:
+        """Server and project, as messages show them."""
+        return f"{self.server.address}/{self.project}".rstrip("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,8 @@ class ClientParts:
             self._hosted = module("internal.backends.hosted_client")
             self._wrapper = module("internal.backends.swagger_client_wrapper")
             self._utils = module("internal.backends.utils")
+            self._config = module("internal.backends.api_model").ClientConfig
+            self._too_old = module("exceptions").NeptuneClientUpgradeRequiredError
             self.version = module("version").version
             self._bravado = importlib.import_module("bravado.client")
             self._http_errors = importlib.import_module("bravado.exception")
@@ -57,6 +60,27 @@ class ClientParts:
         unchecked = {f"validate_{w}": False for w in ("swagger_spec", "requests", "responses")}
         made = self._bravado.SwaggerClient.from_spec(document, origin, http, unchecked)
         return self._wrapper.SwaggerClientWrapper(made)
+
+    def places(self, backend: Any, token: str) -> tuple[str, str]:
+        """Where the server says that its API and its pages are.
+
+        Raises:
+            NeptuneClientUpgradeRequiredError: it does not take this version; see
+                `refused_version`.
+        """
+        asked = {"X_Neptune_Api_Token": token, "alpha": "true"}
+        options = self._hosted.DEFAULT_REQUEST_KWARGS
+        answer = backend.api.getClientConfig(**asked, **options).response().result
+        config = self._config.from_api_response(answer)
+        self._utils.verify_client_version(config, self.version)
+        return config.api_url.rstrip("/"), config.display_url.rstrip("/")
+
+    def refused_version(self, error: BaseException) -> str:
+        """In words, where it says that; else empty."""
+        if not isinstance(error, self._too_old):
+            return ""
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        return " ".join(line.strip() for line in plain.splitlines() if re.search(r"\d\.\d", line))
 
     def authenticator(self, token: str, backend: Any) -> Any:
         return self._oauth.NeptuneAuthenticator(token, backend, self._utils.ssl_verify(), None)

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.points import Rows
+from migration_pipeline.mapping.points import Points, Rows, Sent
 from migration_pipeline.mapping.scan import FileRow, RunScan, line_rows
-from migration_pipeline.mapping.steps import as_double, as_doubles
+from migration_pipeline.mapping.steps import Bools, as_double, as_doubles
 from migration_pipeline.mapping.texts import TextRules, text_beside
+from migration_pipeline.mapping.values import to_text
 from migration_pipeline.targets.neptune2.api import Api
 from migration_pipeline.targets.neptune2.capabilities import (
     DATETIMES_MS,
@@ -64,13 +66,14 @@ class Sender(RemoteSender):
         self._text_bytes = 0
         self._text_count = 0
         self._texts = TextRules(self.can)
+        self._words = api.to.dialect.words
 
     # --- parameters -----------------------------------------------------------------------------
 
     def encode(self, kind: str, value: Any, text: str, cut: bool) -> tuple[Any, bool]:
         """Numbers, times and truth values natively, unless the protocol's are too small."""
-        if kind == "float":
-            return encoded(value), True
+        if kind == "float" and (self.can.nan or math.isfinite(value)):
+            return self._encoded(value), True
         if kind == "bool":
             return bool(value), True
         of_its_kind = {"int": WHOLE_NUMBERS, "datetime": DATETIMES_MS}
@@ -78,13 +81,23 @@ class Sender(RemoteSender):
             return int(value), True
         return text, not cut
 
+    def _encoded(self, value: float) -> float | str:
+        return encoded(value) if self._words else value
+
+    def hides(self, points: Points, sent: Sent) -> Bools:
+        """Infinities as well, where the server takes none: a stand-in would spoil the chart."""
+        if self.can.infinity:
+            return super().hides(points, sent)
+        hidden: Bools = ~np.isfinite(points.values)
+        return hidden
+
     def put_parameters(self, parameters: Sequence[Parameter]) -> None:
         self._api.execute(self._run, [_assignment(one) for one in parameters])
 
     # --- points ---------------------------------------------------------------------------------
 
     def put_points(self, pieces: Sequence[Piece]) -> None:
-        self.append([_floats(piece) for piece in pieces])
+        self.append([_floats(piece, self._words) for piece in pieces])
 
     def put_lines(self, path: str, kind: str, batch: pa.RecordBatch, rows: Rows) -> None:
         """A text series; lines that the server would not take, or would cut, are kept beside."""
@@ -167,18 +180,21 @@ def _assignment(one: Parameter) -> dict[str, Any]:
         operation = "assignBool"
     elif isinstance(one.shown, int):
         operation = "assignInt"
-    elif one.kind == "float":
+    elif one.kind == "float" and one.shown not in _TEXTS:
         operation = "assignFloat"
     return {"path": one.name, operation: {"value": one.shown}}
 
 
-def _floats(piece: Piece) -> Log:
+_TEXTS = frozenset(to_text("float", value) for value in (math.nan, math.inf, -math.inf))
+"""Floats that are text where the server takes none of these."""
+
+
+def _floats(piece: Piece, words: bool) -> Log:
     steps = as_doubles(piece.steps).tolist()
+    values = all_encoded(piece.values) if words else piece.values.tolist()
     entries = [
         {"value": value, "step": step, "timestampMilliseconds": at}
-        for value, step, at in zip(
-            all_encoded(piece.values), steps, piece.times.tolist(), strict=True
-        )
+        for value, step, at in zip(values, steps, piece.times.tolist(), strict=True)
     ]
     return Log(piece.key, "logFloats", entries)
 

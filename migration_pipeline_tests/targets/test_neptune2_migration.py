@@ -1,6 +1,7 @@
-"""A Neptune 2.x project moves into another project through minfx's protocol and comes back equal.
+"""A Neptune 2.x project moves to another server of the protocol and comes back equal, through each
+target that speaks it.
 
-The real client writes one of everything, the source exports it, this target loads it, the source
+The real client writes one of everything, the source exports it, the target loads it, the source
 exports what is there then. By rule, and nothing else, it differs in this: what the server writes
 under `sys/` lies under `import/sys/`, and sets of text there are JSON lists.
 """
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 from ast import literal_eval
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,22 @@ from migration_pipeline.neptune_server import running_server
 from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.minfx.client import MinfxTarget
 from migration_pipeline.targets.minfx.config import MinfxConfig
+from migration_pipeline.targets.neptune.client import NeptuneTarget
+from migration_pipeline.targets.neptune.config import NeptuneConfig
+from migration_pipeline.targets.target import Target
 from migration_pipeline_tests.archive.making import read_rows
 from migration_pipeline_tests.neptune2_whole import writing
 from migration_pipeline_tests.sources.serving import Exported, archive_in, long_ago, source_of
 
-MOVED = "acme/moved"
+MOVED = "other/everything"
+
+
+def minfx(token: str) -> Target:
+    return MinfxTarget(MinfxConfig(api_token=SecretStr(token), project=MOVED))
+
+
+def neptune(token: str) -> Target:
+    return NeptuneTarget(NeptuneConfig(api_token=SecretStr(token), workspace="other"))
 
 
 def exported(server: Any, folder: Path, project: str) -> Archive:
@@ -65,19 +78,32 @@ def values(archive: Archive, key: RunKey) -> dict[tuple[str, str], list[str]]:
     return {attribute: sorted(rows) for attribute, rows in found.items()}
 
 
-def test_one_of_everything_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-    store = writing.empty_project()
-    store.project(MOVED, version=2)
-    with running_server(store) as server:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Archive, list[str]]:
+    """One of everything, and the ids of its objects."""
+    folder, store = tmp_path_factory.mktemp("first"), writing.empty_project()
+    with pytest.MonkeyPatch.context() as environment, running_server(store) as server:
+        environment.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
         with long_ago(store):
-            written = write_everything(server.token, tmp_path)
-        first = exported(server, tmp_path / "first", writing.PROJECT)
-        config = MinfxConfig(api_token=SecretStr(server.token), project=MOVED)
-        target = MinfxTarget(config)
-        plan = plan_load(target, first, writing.PROJECT)
-        result = load_runs(target, first, plan.mapping, plan.due)
+            written = write_everything(server.token, folder)
+        return exported(server, folder, writing.PROJECT), written
+
+
+@pytest.mark.parametrize("to", [minfx, neptune])
+def test_one_of_everything_moves(
+    first: tuple[Archive, list[str]], tmp_path: Path, to: Callable[[str], Target]
+) -> None:
+    archive, written = first
+    with running_server() as server:
+        if to is minfx:
+            server.store.project(MOVED, version=2)
+        else:
+            server.accounts.add_workspace("other")
+        target = to(server.token)
+        plan = plan_load(target, archive, writing.PROJECT)
+        result = load_runs(target, archive, plan.mapping, plan.due)
         assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
+        assert list(server.store.projects) == [MOVED]
         second = exported(server, tmp_path / "second", MOVED)
 
     there = {k: values(second, k) for k in second.runs(MOVED) if k.kind == "run"}
@@ -85,9 +111,9 @@ def test_one_of_everything_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (one["import/original_run_id", "string"][0], one["import/run/kind", "string"][0]): one
         for one in there.values()
     }
-    assert len(by_origin) == len(first.runs(writing.PROJECT)) == len(written)
-    for key in first.runs(writing.PROJECT):
-        before = values(first, key)
+    assert len(by_origin) == len(archive.runs(writing.PROJECT)) == len(written)
+    for key in archive.runs(writing.PROJECT):
+        before = values(archive, key)
         after = by_origin[repr((None, None, key.run)), repr((None, None, key.kind))]
         own = {a: rows for a, rows in before.items() if not a[0].startswith("sys/")}
         kept = {a: rows for a, rows in after.items() if not a[0].startswith(("sys/", "import/"))}

@@ -1,0 +1,17 @@
+"""Every source with real places that it reads, for the tests that all sources pass.
+
+A new source joins by a line in `BACKENDS`; a module of its own makes its places.
+"""
+
+from __future__ import annotations
+
+from migration_pipeline_tests.sources import neptune_backend
+from migration_pipeline_tests.sources.contract.place import SourceBackend
+
+BACKENDS: dict[str, SourceBackend] = {
+    backend.name: backend
+    for backend in (
+        SourceBackend("neptune2", neptune_backend.few2, neptune_backend.many2),
+        SourceBackend("neptune3", neptune_backend.few3, neptune_backend.many3),
+    )
+}
