@@ -90,7 +90,6 @@ class Replay2(Task):
     def advance(self) -> Iterator[Item]:
         self._points = Points(self._run, self._selection)
         self._values: dict[str, tuple[str, Any]] = {}
-        self._images = 0
         logs = [Log(one.path) for one in self._executions]
         self._cuts = self._taken_back(logs)
         for number, (log, execution) in enumerate(zip(logs, self._executions, strict=True)):

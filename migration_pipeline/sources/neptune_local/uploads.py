@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import glob
-import itertools
 import json
 import os
 import shutil
@@ -292,7 +291,3 @@ def _hash(files: list[dict[str, Any]]) -> str:
         for one in files
     ]
     return str(FileHasher.get_artifact_hash_without_metadata(listed))
-
-
-def numbers() -> Iterator[int]:
-    return itertools.count()
