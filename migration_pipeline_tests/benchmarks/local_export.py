@@ -29,17 +29,20 @@ PER_OPERATION, METRICS = 5, 20
 _NOON = 1_700_000_000
 
 
+def line(i: int) -> str:
+    """A point as `json.dumps` writes the client's operation."""
+    value = f'{{"value": {i / 7!r}, "step": {i // METRICS}, "ts": {_NOON + i * 0.01!r}}}'
+    obj = f'{{"type": "LogFloats", "path": ["metrics", "loss_{i % METRICS}"], "values": [{value}]}}'
+    return f'{{"obj": {obj}, "version": {i + 1}, "at": {_NOON + i * 0.01!r}}}\n'
+
+
 def make_2x(folder: Path, points: int) -> None:
-    """As the client writes: `json.dumps` of an operation a line."""
+    """As the client writes: an operation a line."""
     directory = folder / ".neptune/offline/run__0b8a5a8c-1111-2222-3333-444444444444__1__abcdefgh"
     directory.mkdir(parents=True)
     with (directory / "data-1.log").open("w") as out:
         for i in range(points):
-            value = {"value": i / 7, "step": i // METRICS, "ts": _NOON + i * 0.01}
-            path = ["metrics", f"loss_{i % METRICS}"]
-            obj = {"type": "LogFloats", "path": path, "values": [value]}
-            line = {"obj": obj, "version": i + 1, "at": _NOON + i * 0.01}
-            out.write(json.dumps(line) + "\n")
+            out.write(line(i) if i else json.dumps(json.loads(line(i))) + "\n")
     (directory / "last_put_version").write_text(str(points))
     (directory / "last_ack_version").write_text("")
 

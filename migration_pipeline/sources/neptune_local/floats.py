@@ -56,34 +56,41 @@ def parse(block: bytes) -> tuple[Floats | None, list[bytes]]:
     colons = np.flatnonzero(text == _COLON)
     last = np.searchsorted(colons, ends)
     first = np.concatenate(([0], last[:-1]))
-    good = _are_floats(block, starts, ends, colons, first, last)
-    others = [block[starts[i] : ends[i]] for i in np.flatnonzero(~good)]
-    if not good.any():
-        return None, others
+    rows = _that_log_floats(block, starts, ends, colons, first, last)
+    others = []
+    if len(rows) < len(starts):
+        rest = np.ones(len(starts), bool)
+        rest[rows] = False
+        others = [block[starts[i] : ends[i]] for i in np.flatnonzero(rest)]
+        if not len(rows):
+            return None, others
+        starts, ends, first, last = starts[rows], ends[rows], first[rows], last[rows]
     try:
-        return _read(block, starts[good], ends[good], colons, first[good], last[good]), others
+        return _read(block, starts, ends, colons, first, last), others
     except (pa.ArrowException, ValueError, TypeError):  # text where a number should be
-        return None, block.splitlines()
+        return None, block.split(b"\n")
 
 
-def _are_floats(
+def _that_log_floats(
     block: bytes, starts: Ints, ends: Ints, colons: Ints, first: Ints, last: Ints
-) -> Mask:
-    """Which lines have the client's text around their numbers, up to where numbers begin."""
-    words = Words(block)
-    count = last - first
-    good: Mask = (count >= 8) & (count % 3 != 1) & (ends - starts > _HEAD + 30)
-    for end in (*range(8, len(_START), 8), len(_START)):
-        good[good] = words.are(starts[good] + end, _START[max(0, end - 8) : end])
-    at = first[good]
+) -> Ints:
+    """The lines that have the client's text around their numbers, up to where numbers begin."""
+    words, count = Words(block), last - first
+    rows = np.flatnonzero((count >= 8) & (count % 3 != 1) & (ends - starts > _HEAD + 30))
+    for end in (8, 24, 32, len(_START)):
+        rows = _where(rows, words.are(starts[rows] + end, _START[max(0, end - 8) : end]))
+    at = first[rows]
     values, value = colons[at + 3], colons[at + 4]
     fits = (value - values == 11) & words.are(value, b'{"value"')
-    good[good] = fits & words.are(values, b'"values"') & words.are(values - 4, b'"], "val')
-    tail = (count[good] % 3 == 0).astype(np.int64)  # the newest clients' `at` follows
-    version = colons[last[good] - 1 - tail]
+    rows = _where(rows, fits & words.are(values - 4, b'"], "val'))
+    tail = (count[rows] % 3 == 0).astype(np.int64)  # the newest clients' `at` follows
+    version = colons[last[rows] - 1 - tail]
     fits = words.are(version, b'version"') & words.are(version - 8, b'}]}, "')
-    good[good] = fits & words.are(ends[good], b"}")
-    return good
+    return _where(rows, fits & words.are(ends[rows], b"}"))
+
+
+def _where(rows: Ints, fits: Mask) -> Ints:
+    return rows if fits.all() else rows[fits]
 
 
 def _read(block: bytes, starts: Ints, ends: Ints, colons: Ints, first: Ints, last: Ints) -> Floats:
@@ -92,19 +99,22 @@ def _read(block: bytes, starts: Ints, ends: Ints, colons: Ints, first: Ints, las
     counts = (last - first - 5 - tail) // 3
     if (counts < 1).any():
         raise ValueError
-    of_line = np.repeat(np.arange(len(starts)), counts)
-    nth = np.arange(len(of_line)) - np.repeat(np.cumsum(counts) - counts, counts)
+    of_line, nth = np.arange(len(starts)), np.zeros(len(starts), np.int64)
+    if counts.max() > 1:
+        of_line = np.repeat(of_line, counts)
+        nth = np.arange(len(of_line)) - np.repeat(np.cumsum(counts) - counts, counts)
     at = first[of_line] + 4 + 3 * nth
     value, step, time = colons[at], colons[at + 1], colons[at + 2]
     after = colons[at + 3]  # of the next value, or of the version
     ends_op = nth == counts[of_line] - 1
+    more = np.flatnonzero(nth)
     if not (
         words.are(step, b', "step"').all()
         and words.are(time, b', "ts"').all()
-        and words.are(value, b'{"value"').all()
-        and words.are(after[~ends_op] - 8, b"}, ").all()
+        and words.are(value[more], b'}, {"value"'[-8:]).all()
+        and words.are(value[more] - 8, b"}, ").all()
     ):
-        raise ValueError
+        raise ValueError("other text between the numbers")
     version = colons[last - 1 - tail]
     version_end = np.where(tail == 1, colons[last - 1] - 6, ends - 1)
     text = np.frombuffer(block, np.uint8)
@@ -125,4 +135,5 @@ def _read(block: bytes, starts: Ints, ends: Ints, colons: Ints, first: Ints, las
 def _numbers(block: bytes, starts: Ints, ends: Ints, given: Mask | None = None) -> Floats64:
     """The numbers between these places, read as Arrow reads text: to the nearest double."""
     read = slices(block, starts, ends, given).cast(pa.float64())
-    return np.asarray(read.fill_null(np.nan))[1::2]
+    numbers = np.frombuffer(read.buffers()[1], np.float64)[1 : 2 * len(starts) : 2]
+    return numbers if given is None else np.where(given, numbers, np.nan)

@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 BLOCK = 2 * 1024 * 1024
-_CHANGES = (b'"type": "Delete', b'"type": "Clear', b'"type": "Copy')
+_CHANGES = (b'"type": "De', b'"type": "C')
+"""Begin the names of operations that delete, clear, copy or configure."""
 Json = dict[str, Any]
 
 
@@ -38,23 +39,19 @@ class Log:
         self._unread: list[str] = []
         self.operations = 0
         self._next: int | None = None
+        self._changes = True
 
     def blocks(self) -> Iterator[bytes]:
         """Whole lines, each with its end, at most about `BLOCK` bytes; the longest line more."""
         for file in self.files:
-            left = b""
             try:
                 with file.open("rb") as opened:
                     while read := opened.read(BLOCK):
-                        whole, newline, rest = (left + read).rpartition(b"\n")
-                        left = rest
-                        if newline:
-                            yield whole + newline
+                        block = read if read.endswith(b"\n") else read + opened.readline()
+                        # A last line without its end is whole only if it can be read.
+                        yield block if block.endswith(b"\n") else block + b"\n"
             except OSError as error:
                 self.damage.append(f"{file.name} cannot be read: {error.strerror}")
-            if left:
-                # Without its end it is whole only if it can be read.
-                yield left + b"\n"
 
     def decoded(self, line: bytes) -> Json | None:
         """The object of a line; None, and damage, where there is none."""
@@ -124,17 +121,18 @@ class Log:
     def changes(self) -> Iterator[tuple[int, Json]]:
         """Operations that take something back, with their numbers: a first look at the log."""
         damage, unread = list(self.damage), list(self._unread)
+        self._changes = False
         for block in self.blocks():
             if any(one in block for one in _CHANGES):
-                for line in block.splitlines():
+                self._changes = True
+                for line in block.split(b"\n"):
                     if any(one in line for one in _CHANGES) and (found := self.decoded(line)):
                         yield int(found.get("version") or 0), found["obj"]
         self.damage, self._unread = damage, unread  # it is found again when everything is read
 
-    @staticmethod
-    def takes_back(block: bytes) -> bool:
-        """Whether the order of a block's lines may matter."""
-        return any(one in block for one in _CHANGES)
+    def takes_back(self, block: bytes) -> bool:
+        """Whether the order of a block's lines may matter; asked after `changes`."""
+        return self._changes and any(one in block for one in _CHANGES)
 
 
 def _from_to(first: int, last: int) -> str:

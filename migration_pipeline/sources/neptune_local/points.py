@@ -49,6 +49,7 @@ class Points:
     """Selected ones that have a value."""
 
     def __post_init__(self) -> None:
+        self._wanted: dict[tuple[str, str], bool] = {}
         self._refused: Counter[str] = Counter()
         self._backward: Counter[str] = Counter()
         self._rows: list[dict[str, Any]] = []
@@ -67,9 +68,11 @@ class Points:
         self.last.pop(path, None)
 
     def wants(self, path: str, kind: str) -> bool:
-        wanted = self.selection.wants(path, kind)
-        if wanted:
-            self.attributes.add(path)
+        """Whether the attribute is selected; asked where it has a value."""
+        if (wanted := self._wanted.get((path, kind))) is None:
+            wanted = self._wanted[path, kind] = self.selection.wants(path, kind)
+            if wanted:
+                self.attributes.add(path)
         return wanted
 
     def next_step(self, path: str, step: int | None) -> int:

@@ -115,7 +115,10 @@ class Replay2(Task):
         return cuts
 
     def _block(self, block: bytes) -> Iterator[Item]:
-        points, others = (None, block.splitlines()) if Log.takes_back(block) else parse(block)
+        if self._log.takes_back(block):
+            points, others = None, block.split(b"\n")
+        else:
+            points, others = parse(block)
         versions = [] if points is None else points.operations.tolist()
         if points is not None:
             yield from self._floats(points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -88,6 +89,26 @@ def tree(folder: Path) -> Tree:
 
 def copy(folder: Path, to: Path) -> Path:
     return Path(shutil.copytree(folder, to))
+
+
+def line(version: int, **operation: object) -> str:
+    return json.dumps({"obj": operation, "version": version, "at": 1_700_000_000.5}) + "\n"
+
+
+def add_run(folder: Path, number: int) -> Path:
+    """A log with values, points, text and files, as the client writes it; returns its directory."""
+    container = f"00000000-0000-0000-0000-{number:012}"
+    directory = folder / ".neptune/offline" / f"run__{container}__1__abcdefgh"
+    (directory / "upload_path").mkdir(parents=True)
+    (directory / "upload_path/model.bin").write_bytes(b"%d" % number * 1000)
+    lines = [line(1, type="AssignInt", path=["n"], value=number)]
+    for i in range(500):
+        values = [{"value": number + i / 7, "step": i, "ts": 1_700_000_000 + i}]
+        lines.append(line(i + 2, type="LogFloats", path=["loss"], values=values))
+    lines.append(line(502, type="UploadFile", path=["model"], ext="bin", tmp_file_name="model.bin"))
+    (directory / "data-1.log").write_text("".join(lines))
+    (directory / "last_put_version").write_text("502")
+    return directory
 
 
 @dataclass
