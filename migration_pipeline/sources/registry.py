@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import SecretStr
 
@@ -109,7 +109,7 @@ def _neptune_local(settings: SourceSettings) -> Source:
         paths=tuple(settings.local_paths),
         project=settings.local_project,
         run_ids=settings.local_run_ids,
-        merge=merge,
+        merge=cast(MergeWith, merge),
     )
     server = make_source(merge, settings) if merge not in ("", "archive") else None
     return NeptuneLocalSource(config, settings.archive, server)

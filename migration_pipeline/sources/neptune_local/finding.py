@@ -105,7 +105,10 @@ def is_log(files: Sequence[str]) -> bool:
 
 
 def _of_2x(path: Path) -> Execution:
-    from neptune.cli.utils import detect_async_dir, detect_offline_dir
+    from migration_pipeline.sources.neptune_local.client2 import (
+        detect_async_dir,
+        detect_offline_dir,
+    )
 
     named = path.parent if path.name.startswith("exec-") else path
     metadata = _metadata(path)

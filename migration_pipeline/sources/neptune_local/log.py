@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from migration_pipeline.sources.neptune_local.client2 import extract_version_from_file_name
+
 BLOCK = 2 * 1024 * 1024
 _CHANGES = (b'"type": "De', b'"type": "C')
 """Begin the names of operations that delete, clear, copy or configure."""
@@ -25,8 +27,6 @@ class Log:
     """One execution's log. What is found to be wrong with it stands in `damage` after reading."""
 
     def __init__(self, path: Path) -> None:
-        from neptune.core.components.queue.disk_queue import extract_version_from_file_name
-
         self.path = path
         named: list[tuple[int, Path]] = []
         for file in path.glob("data-*.log"):

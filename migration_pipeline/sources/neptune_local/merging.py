@@ -75,15 +75,19 @@ def merged(ref: RunRef, local: ArchivedRun, other: ArchivedRun, scratch: Path) -
     try:
         database = duckdb.connect()
         database.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1")
-        database.execute(f"SET temp_directory = '{folder / 'spilled'}'")
+        database.execute(f"SET temp_directory = {_quoted(folder / 'spilled')}")
         for name, run in (("local", local), ("other", other)):
             _as_one_file(run, folder / f"{name}.parquet")
-            database.execute(f"CREATE VIEW {name} AS FROM '{folder / name}.parquet'")
+            database.execute(f"CREATE VIEW {name} AS FROM {_quoted(folder / f'{name}.parquet')}")
         yield from _rows_of(ref, other)
         added = 0
-        for batch in database.execute(_ADDED).to_arrow_reader(_ROWS):
-            added += batch.num_rows
-            yield Rows(ref, _renamed(ref, batch))
+        target = folder / "added.parquet"
+        with writing(target):
+            database.execute(f"COPY ({_ADDED}) TO {_quoted(target)} (FORMAT parquet)")
+        with pq.ParquetFile(target) as read:
+            for batch in read.iter_batches(_ROWS):
+                added += batch.num_rows
+                yield Rows(ref, _renamed(ref, batch))
         conflicts = [
             f"{path} is {kind} in the directory and {stands} in the other, which stands"
             for path, kind, stands in database.execute(_OTHER_TYPE).fetchall()
@@ -113,6 +117,10 @@ def merged(ref: RunRef, local: ArchivedRun, other: ArchivedRun, scratch: Path) -
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _as_one_file(run: ArchivedRun, target: Path) -> None:

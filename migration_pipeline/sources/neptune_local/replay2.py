@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from migration_pipeline.sources.neptune_local.client2 import OPERATIONS
 from migration_pipeline.sources.neptune_local.finding import Execution
 from migration_pipeline.sources.neptune_local.floats import Floats, parse
 from migration_pipeline.sources.neptune_local.log import Json, Log
@@ -49,19 +51,8 @@ def operation_of(obj: Json) -> Any:
     Raises:
         KeyError, TypeError, ValueError: it lacks something.
     """
-    kind = _classes().get(obj.get("type", ""))
+    kind = OPERATIONS.get(obj.get("type", ""))
     return None if kind is None else kind.from_dict(obj)
-
-
-def _classes() -> dict[str, Any]:
-    if not _CLASSES:
-        from neptune.internal.operation import Operation, all_subclasses
-
-        _CLASSES.update({one.__name__: one for one in all_subclasses(Operation)})
-    return _CLASSES
-
-
-_CLASSES: dict[str, Any] = {}
 
 
 class Replay2(Task):
@@ -261,8 +252,6 @@ class Replay2(Task):
     def _at_the_end(self) -> Iterator[Item]:
         created = next((one.metadata.get("createdAt") for one in self._executions), None)
         if created and "sys/creation_time" not in self._values:
-            from datetime import datetime
-
             moment = datetime.fromisoformat(str(created))
             self._assign("sys/creation_time", "datetime", int(moment.timestamp() * 1000))
         for path, (kind, value) in sorted(self._values.items()):

@@ -14,11 +14,23 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.writer import writing
 from migration_pipeline.sources.neptune2.artifacts import UNREAD, pack
+from migration_pipeline.sources.neptune_local.client2 import (
+    ArtifactFileData,
+    FileHasher,
+    LocalArtifactDriver,
+    UploadEntry,
+    get_absolute_paths,
+    normalize_file_name,
+    scan_unique_upload_entries,
+    sha1,
+)
+from migration_pipeline.sources.neptune_local.copying import copied
 from migration_pipeline.sources.neptune_local.finding import Execution
 from migration_pipeline.sources.reading import Damage, Item, Missing, Remark
 from migration_pipeline.sources.source import DownloadedFile, RunRef
@@ -199,36 +211,12 @@ class Uploads:
                     )
 
 
-def copied(place: Path, target: Path) -> bool:
-    """Copies a file; False when it is not there or may not be read."""
-    try:
-        read = place.open("rb")
-    except OSError:
-        return False
-    with read, writing(target), target.open("wb") as out:
-        while chunk := _read(read):
-            out.write(chunk)
-    return True
-
-
-def _read(read: Any) -> bytes:
-    chunk: bytes = read.read(1 << 20)
-    return chunk
-
-
 def members_of(patterns: list[str], home: Path) -> dict[str, Path]:
     """Name in the set → file, for patterns of absolute paths.
 
     The client's `get_unique_upload_entries`, which names files relative to the directory that they
     share, or to the working directory where that is above it.
     """
-    from neptune.common.storage.storage_utils import (
-        UploadEntry,
-        normalize_file_name,
-        scan_unique_upload_entries,
-    )
-    from neptune.internal.utils import get_absolute_paths
-
     places = get_absolute_paths(patterns)
     if not places:
         return {}
@@ -252,11 +240,6 @@ def _tracked(place: str, destination: str | None, home: Path) -> Iterator[dict[s
 
     Not by the driver itself, which keeps the digests in a database of its own in the home folder.
     """
-    from datetime import datetime
-
-    from neptune.internal.artifacts.drivers.local import LocalArtifactDriver
-    from neptune.internal.artifacts.file_hasher import sha1
-
     if not LocalArtifactDriver.matches(place):
         return
     source = home / Path(place.removeprefix("file://")).expanduser()
@@ -283,9 +266,6 @@ def _tracked(place: str, destination: str | None, home: Path) -> Iterator[dict[s
 
 def _hash(files: list[dict[str, Any]]) -> str:
     """As the client makes it of a list that is sent without its metadata."""
-    from neptune.internal.artifacts.file_hasher import FileHasher
-    from neptune.internal.artifacts.types import ArtifactFileData
-
     listed = [
         ArtifactFileData(one["filePath"], one["fileHash"], one["type"], {}, one["size"])
         for one in files
