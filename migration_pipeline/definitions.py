@@ -48,6 +48,7 @@ def definitions(targets: Sequence[str]) -> dg.Definitions:
     )
 
 
+@settings.remembered
 def project_job(targets: Sequence[str]) -> dg.JobDefinition:
     """`migrate_project` for these targets, whatever the environment says."""
     return definitions(targets).resolve_job_def(jobs.PROJECT_JOB)

@@ -8,10 +8,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["migration_pipeline_tests.stores"]
-_TARGETS = Path(__file__).parents[1] / "migration_pipeline" / "targets"
+_HERE = Path(__file__).parent
+_TARGETS = _HERE.parent / "migration_pipeline" / "targets"
 _OURS = (
     "MIGRATION_",
     "NEPTUNE_",
@@ -23,6 +25,17 @@ for _variable in [v for v in os.environ if v.startswith(_OURS)]:
         del os.environ[_variable]
 os.environ.pop("DAGSTER_HOME", None)
 
+# The same examples in every run, none of which has a time limit: the machine may be busy.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
+
+_FIRST = ("distributed", "browser", "neptune2_whole", "trust", "contract")
+"""Folders whose modules take longest, for they start processes and wait for them."""
 _LOCAL_NAMES = ("", "localhost", "0.0.0.0")
 
 
@@ -71,6 +84,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=6,
         help="moments at which an export or a load is stopped; the full proof takes 100",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules are handed out in this order: the long ones while there is other work beside them,
+    so that nobody waits for them alone at the end."""
+
+    def turn(item: pytest.Item) -> int:
+        folder = item.path.relative_to(_HERE).parts[0]
+        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+    items.sort(key=turn)
 
 
 def pytest_configure(config: pytest.Config) -> None:

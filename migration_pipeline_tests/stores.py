@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.staging import work_root
 from migration_pipeline.archive.store import StorePath, file_system
-from migration_pipeline.archive.writer import work_root
 
 if TYPE_CHECKING:
     from migration_pipeline_tests.servers.s3 import S3Server

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
+from migration_pipeline.archive.location import Location, folders_in, names_in
 from migration_pipeline.archive.manifest import KINDS, Kind, Manifest, read_footer, read_manifest
 from migration_pipeline.archive.reader import read_first_value, read_parts
-from migration_pipeline.archive.store import Location, folders_in, names_in
 from migration_pipeline.archive.store_files import each
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
@@ -208,6 +208,11 @@ class Archive:
                 else:
                     damaged.append(run)
         return runs
+
+    def count(self, project: str) -> int:
+        """Runs of a project whose part 0 is there, whatever their kind. One listing a kind."""
+        listings = (_stems(place.directory) for place in self.places(project))
+        return sum(0 in numbers for stems in listings for numbers in stems.values())
 
     def find(self, key: RunKey) -> ArchivedRun | None:
         """The run if its part 0 is there."""

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from migration_pipeline.archive.location import Location, files_below
 from migration_pipeline.archive.schema import micros_from_steps
-from migration_pipeline.archive.store import Location, StorePath, files_below
+from migration_pipeline.archive.store import StorePath
 
 UInt64s = npt.NDArray[np.uint64]
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migration_pipeline.archive.digest import RunSums
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.store_files import parquet_footer
 from migration_pipeline.errors import DamagedPartError
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import GENERATION_KEY
 from migration_pipeline.archive.schema import (
     BATCH_SCHEMA,
@@ -20,7 +21,6 @@ from migration_pipeline.archive.schema import (
     SCHEMA,
     in_memory_form,
 )
-from migration_pipeline.archive.store import Location
 from migration_pipeline.archive.store_files import parquet_file
 from migration_pipeline.errors import DamagedPartError
 

@@ -14,21 +14,20 @@ from pathlib import Path
 
 from migration_pipeline.archive import layout, lease
 from migration_pipeline.archive.archive import Archive, RunKey
+from migration_pipeline.archive.location import Location, names_in, remove_files, writing
 from migration_pipeline.archive.manifest import GENERATION_KEY, KINDS, Manifest, read_manifest
-from migration_pipeline.archive.store import Location, StorePath, names_in
-from migration_pipeline.archive.writer import (
+from migration_pipeline.archive.staging import (
     SIGN,
     STAGING,
     TMP_PART,
     footer_metadata,
     locked,
     publish,
-    remove_files,
     remove_unnamed_files,
     tmp_name,
     work_root,
-    writing,
 )
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.errors import DamagedPartError
 
 _STAGED = re.compile(r".*\.\w{8}$", re.DOTALL)

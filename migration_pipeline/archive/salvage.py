@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey, parts_of
+from migration_pipeline.archive.location import Location, is_inside
 from migration_pipeline.archive.manifest import GENERATION_KEY, read_footer
 from migration_pipeline.archive.reader import read_first_value, read_parts
-from migration_pipeline.archive.store import Location, is_inside
 from migration_pipeline.errors import DamagedPartError
 
 

@@ -18,7 +18,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from migration_pipeline.archive.store import Location, StorePath
+from migration_pipeline.archive.location import Location
+from migration_pipeline.archive.store import StorePath
 
 _SMALL = 2 << 20
 """A part up to this size is read in one request."""

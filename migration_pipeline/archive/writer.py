@@ -19,13 +19,9 @@ they are whole, and get their places there.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import re
 import shutil
-import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +32,7 @@ from migration_pipeline import __version__
 from migration_pipeline.archive import layout, lease
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.digest import FileInfo, RunSums, digest_file
+from migration_pipeline.archive.location import Location, remove_files, replace, sync, writing
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
     MANIFEST_KEY,
@@ -45,10 +42,22 @@ from migration_pipeline.archive.manifest import (
     now,
 )
 from migration_pipeline.archive.schema import BATCH_SCHEMA, KEY_COLUMNS, in_memory_form
-from migration_pipeline.archive.store import Location, StorePath, replace
-from migration_pipeline.archive.store_files import each, parquet_footer
+from migration_pipeline.archive.staging import (
+    SIGN,
+    STAGING,
+    claim,
+    footer_metadata,
+    give_sign,
+    local_directory,
+    locked,
+    move_in,
+    publish,
+    remove_unnamed_files,
+    tmp_name,
+)
+from migration_pipeline.archive.store import StorePath
+from migration_pipeline.archive.store_files import each
 from migration_pipeline.errors import (
-    ArchiveNotWritableError,
     ObjectStoreRefusedError,
     ObjectStoreUnavailableError,
 )
@@ -57,9 +66,6 @@ PART_BYTES = 50 * 1024 * 1024
 """A new part begins near this compressed size, as neptune-exporter's do."""
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 24 * 1024 * 1024
-TMP_PART = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.(?P<writer>\w{8}))?\.parquet\.tmp$")
-STAGING = ".staging"
-SIGN, _TURNS = "writes", "turns"
 
 
 class RunWriter:
@@ -88,10 +94,10 @@ class RunWriter:
         self._staging = self._files_root / STAGING / f"{self._stem}.{self._generation[:8]}"
         with writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
-        self._work = _local(self._staging)
+        self._work = local_directory(self._staging)
         self._growing = self._directory if isinstance(self._directory, Path) else self._work
-        self._alive: int | None = _claim(self._work)
-        self._sign = _give_sign(self._staging)
+        self._alive: int | None = claim(self._work)
+        self._sign = give_sign(self._staging)
         self._left = True
 
     def __enter__(self) -> RunWriter:
@@ -146,7 +152,7 @@ class RunWriter:
         with writing(waiting):
             if isinstance(waiting, Path):
                 sync(staged)
-            _move_in(staged, waiting)
+            move_in(staged, waiting)
         self._waiting[path] = waiting
         self._names[path] = name
         self.files[path] = info
@@ -340,153 +346,5 @@ class _Part:
         if isinstance(self.path, Path):
             sync(self.path)
         elif not self._is_there:
-            _move_in(self._growing, self.path)
+            move_in(self._growing, self.path)
             self._is_there = True
-
-
-def _local(staging: Location) -> Path:
-    """Where on this machine downloads and parts grow: of a folder in itself, for it is renamed."""
-    if isinstance(staging, Path):
-        return staging
-    return work_root() / staging.name
-
-
-def work_root() -> Path:
-    root = Path(tempfile.gettempdir()) / f"migration_pipeline-{os.getuid()}"
-    with writing(root):
-        root.mkdir(mode=0o700, exist_ok=True)
-    return root
-
-
-def _give_sign(staging: Location) -> lease.Sign | None:
-    return None if isinstance(staging, Path) else lease.give_sign(staging / SIGN)
-
-
-def _move_in(local: Path, to: Location) -> None:
-    """A file of this machine to its place in the archive."""
-    if isinstance(to, Path):
-        os.replace(local, to)
-    elif isinstance(to, StorePath):
-        to.put(local)
-        local.unlink()
-
-
-def _claim(directory: Path) -> int:
-    """Makes a directory that shows by a lock that its owner lives; returns the descriptor."""
-    with writing(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with locked(directory.parent):
-            directory.mkdir()
-            descriptor = os.open(directory, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
-
-
-@contextlib.contextmanager
-def scratch_directory(archive: Archive, project: str) -> Iterator[Path]:
-    """A directory for downloads, on the file system of the archive's files if that is a folder.
-
-    What a dead process leaves of it is removed by the next `recover`.
-    """
-    name = f"downloads.{uuid.uuid4().hex[:8]}"
-    directory = _local(archive.files_root(project) / STAGING / name)
-    descriptor = _claim(directory)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(descriptor)
-
-
-def tmp_name(stem: str, number: int, generation: str) -> str:
-    return f"{stem}_part_{number}.{generation[:8]}.parquet.tmp"
-
-
-def remove_files(files: Iterable[Location]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
-
-
-def remove_unnamed_files(files_root: Location, key: RunKey, manifest: Manifest) -> None:
-    """Files of older exports of a run that its manifest does not name."""
-    named: set[Location] = {files_root / entry.path for entry in manifest.files}
-    there: Sequence[Location]
-    if isinstance(files_root, StorePath):
-        there = list((files_root / key.folder).rglob("*"))
-    else:
-        there = [path for path in (files_root / key.folder).rglob("*") if path.is_file()]
-    remove_files([path for path in there if path not in named])
-
-
-def footer_metadata(part: Location) -> dict[bytes, bytes]:
-    try:
-        return parquet_footer(part).metadata or {}
-    except (pa.ArrowInvalid, OSError):
-        return {}
-
-
-def publish(
-    directory: Location, stem: str, generation: str, parts: int, still_ours: Callable[[], None]
-) -> None:
-    """Renames the parts, part 0 last. Repeating it after a crash goes on where it stopped.
-
-    Args:
-        still_ours: raises when the turn to write here was lost.
-    """
-    first = directory / layout.part_name(stem, 0)
-    old = 0
-    while (directory / layout.part_name(stem, old)).exists():
-        old += 1
-    sync(directory)
-    still_ours()
-    if old and (parts > 1 or old > 1):
-        first.unlink()
-        sync(directory)
-    for number in reversed(range(parts, old)):
-        (directory / layout.part_name(stem, number)).unlink()
-    for number in reversed(range(1, parts)):
-        tmp = directory / tmp_name(stem, number, generation)
-        if tmp.exists():
-            replace(tmp, directory / layout.part_name(stem, number))
-    sync(directory)
-    still_ours()
-    replace(directory / tmp_name(stem, 0, generation), first)
-    sync(directory)
-
-
-def sync(path: Location) -> None:
-    """fsync of a file or a directory; what a store has answered is durable there."""
-    if isinstance(path, StorePath):
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(directory: Location) -> Iterator[Callable[[], None]]:
-    """One writer at a time in this directory; the lock dies with its holder.
-
-    Yields what raises when it was lost after all, which on a store it can be.
-    """
-    if isinstance(directory, StorePath):
-        with lease.turn(directory / STAGING / _TURNS) as still_ours:
-            yield still_ours
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield lambda: None
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def writing(path: Location) -> Iterator[None]:
-    """Names the place when the operating system refuses to write."""
-    try:
-        yield
-    except OSError as error:
-        raise ArchiveNotWritableError(str(path), error.strerror or str(error)) from error

@@ -25,8 +25,8 @@ from migration_pipeline.archive.doctor.announced import (
     differing_parts,
     manifest_in,
 )
+from migration_pipeline.archive.location import Location, scandir
 from migration_pipeline.archive.manifest import Manifest, read_footer
-from migration_pipeline.archive.store import Location, scandir
 from migration_pipeline.defs import partitions
 from migration_pipeline.errors import DamagedPartError
 

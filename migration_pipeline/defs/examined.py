@@ -12,8 +12,14 @@ import dagster as dg
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.diagnosis import GRADES, Diagnosis
-from migration_pipeline.defs import records
-from migration_pipeline.defs.checks import FINDINGS_KEPT, WHOLE, Examination, findings_table
+from migration_pipeline.defs import records, summarised
+from migration_pipeline.defs.checks import (
+    FINDINGS_KEPT,
+    WHOLE,
+    Examination,
+    examine,
+    findings_table,
+)
 from migration_pipeline.progress import speaking
 from migration_pipeline.sources.archive.source import ArchiveSource
 
@@ -28,7 +34,8 @@ TAKEN_REMEDY = (
 def take(
     context: dg.OpExecutionContext, source: ArchiveSource, archive: Archive, project: str
 ) -> dict[str, Any]:
-    """Grades all runs of a project and records those whose record does not say so yet.
+    """Grades all runs of a project and records those whose record does not say so yet; or all in
+    one record (`summarised`).
 
     Returns:
         Plain data: figures of the grades, the number of new records, the first damaged runs with
@@ -42,9 +49,13 @@ def take(
 
     with speaking(context.log.info, lambda: f"{project}: examined {done} of {total} runs"):
         found = source.examine(project, progress)
-    new = records.record_grades(context, archive, found)
     grades = {GRADED[grade]: count for grade, count in found.grades().items()}
     said = ", ".join(f"{count} {grade}" for grade, count in found.grades().items())
+    if summarised.each(context.instance, project, len(found.runs)):
+        new = records.record_grades(context, archive, found)
+    else:
+        there = summarised.of_archive(examine(archive, project))
+        new = summarised.record(context, records.EXPORTED, project, there, grades)
     context.log.info(f"{project}: examined {len(found.runs)} runs: {said}; {new} records are new")
     for finding in found.findings[:5]:
         context.log.warning(f"{project}: {finding.text}")

@@ -5,19 +5,15 @@ in chunks, look at the result. A chunk records what arrived, whatever else of it
 itself counts as exported only when every chunk did its part.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.defs import export_figures as figures
-from migration_pipeline.defs import guards, partitions, records, status
+from migration_pipeline.defs import guards, partitions, records, status, summarised
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
     FINDINGS_KEPT,
@@ -28,8 +24,9 @@ from migration_pipeline.defs.checks import (
     whole_result,
     whole_spec,
 )
-from migration_pipeline.defs.config import MAX_CHUNKS, MIN_CHUNK, ExportConfig
+from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import take, taken_result
+from migration_pipeline.defs.export_chunks import Listed, chunked, from_plain, to_plain
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
 from migration_pipeline.errors import (
     ConfigError,
@@ -38,11 +35,10 @@ from migration_pipeline.errors import (
     Terminal,
     UnknownPartitionError,
 )
-from migration_pipeline.mapping.forks import families
 from migration_pipeline.progress import still
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.export import ExportPlan, export_runs, plan_export
-from migration_pipeline.sources.source import Event, RunRef, Selection
+from migration_pipeline.sources.source import Selection
 
 KEY = dg.AssetKey(["neptune", "export"])
 SOURCE = dg.AssetKey(["neptune", "source"])
@@ -54,6 +50,8 @@ MAX_RETRIES = 2
 
 Payload = dict[str, Any]
 """What goes from step to step: plain data, so that any executor can carry it."""
+RECORDED = "each run recorded"
+"""Name of that decision of a plan in what it hands to other steps."""
 
 
 @dg.op(
@@ -77,9 +75,15 @@ def plan_runs(
         return
     with retried(context), still(context.log.info, f"{project}: listing its runs"):
         found = plan_export(opened, there, project, config.selection())
-    late = _record_missing(
-        context, there, project, [*found.present, *found.changed, *found.adopted]
-    )
+    total = there.count(project) + len(found.due) - len(found.changed)
+    if each := summarised.each(context.instance, project, total):
+        late = _record_missing(
+            context, there, project, [*found.present, *found.changed, *found.adopted]
+        )
+    else:
+        late = 0
+        summarised.record_archive(context, there, project)
+    changed = set(found.changed)
     chunks = chunked(found.due, config.chunk_size)
     context.log.info(_intention(found, len(chunks)))
     if late:
@@ -88,7 +92,9 @@ def plan_runs(
         payload = {
             "project": project,
             "config": config.model_dump(),
-            "runs": [_to_plain(run) for run in runs],
+            "runs": [to_plain(run) for run in runs],
+            "new": sum(run.key not in changed for run in runs),
+            RECORDED: each,
             guards.CODE: guards.THIS_CODE,
         }
         yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
@@ -101,7 +107,7 @@ def plan_runs(
     total = len(found.due) + len(found.present) + len(found.adopted)
     context.log_event(observation(context.partition_key, total))
     said = {shown.TOTAL: total, shown.DUE: len(found.due)}
-    yield dg.Output(_planned(project, counts), "planned", metadata=said)
+    yield dg.Output(_planned(project, counts, each), "planned", metadata=said)
 
 
 @dg.op(
@@ -118,16 +124,17 @@ def export_chunk(
     guards.begin(context, due)
     project, opened = due["project"], archive.open()
     selection = ExportConfig(**due["config"]).selection()
-    runs = [_from_plain(project, run) for run in due["runs"]]
+    runs = [from_plain(project, run) for run in due["runs"]]
     keys = [run.key for run in runs]
-    with retried(context), _recording(context, opened, project, keys):
-        missing = plan_export(_Listed(runs), opened, project, selection).due
+    with retried(context), _recording(context, opened, project, keys, due[RECORDED]):
+        missing = plan_export(Listed(runs), opened, project, selection).due
         report = export_runs(source.open(archive), opened, missing, selection, context.log.info)
         raise_failures("export", project, report.failures)
     exported = [m for m in records.readable_manifests(opened, project, keys).values() if m]
     context.add_output_metadata(
         {
             shown.DONE: len(exported),
+            shown.NEW: due["new"],
             shown.POINTS: sum(m.points for m in exported),
             shown.BYTES: sum(m.bytes for m in exported),
         }
@@ -172,6 +179,8 @@ def finish_export(
             **curves,
         },
     )
+    if not planned[RECORDED]:
+        summarised.record(context, records.EXPORTED, project, summarised.of_archive(found))
     if planned["taken"] is not None:
         yield taken_result(KEY, found, planned["taken"])
         return
@@ -246,12 +255,14 @@ def _taken(
     context.log.info(f"{project}: the source is the archive, so nothing is to be exported")
     found = take(context, source, archive, project)
     counts = {"exported now": 0, "exported again": 0, **found["grades"]}
-    return _planned(project, counts, found)
+    return _planned(project, counts, taken=found)
 
 
-def _planned(project: str, counts: Payload, taken: Payload | None = None) -> Payload:
-    code = {guards.CODE: guards.THIS_CODE}
-    return {"project": project, "counts": counts, "taken": taken, **code}
+def _planned(
+    project: str, counts: Payload, each: bool = True, taken: Payload | None = None
+) -> Payload:
+    said = {RECORDED: each, guards.CODE: guards.THIS_CODE}
+    return {"project": project, "counts": counts, "taken": taken, **said}
 
 
 def _intention(found: ExportPlan, steps: int) -> str:
@@ -289,24 +300,6 @@ def known_project(context: dg.OpExecutionContext) -> str:
     return project
 
 
-def chunked(runs: Sequence[RunRef], chunk_size: int = 0) -> list[list[RunRef]]:
-    """At most `MAX_CHUNKS` lists; fork families stay together, parents first.
-
-    Args:
-        runs: of one project, in any order; a parent that is not among them is no matter.
-        chunk_size: least runs a list; 0: `MIN_CHUNK`.
-    """
-    size = max(chunk_size or MIN_CHUNK, math.ceil(len(runs) / MAX_CHUNKS))
-    chunks: list[list[RunRef]] = []
-    by_key = {run.key: run for run in runs}
-    parents = {run.key: replace(run.key, run=run.parent) if run.parent else None for run in runs}
-    for family in families(by_key, parents):
-        if not chunks or len(chunks[-1]) >= size:
-            chunks.append([])
-        chunks[-1].extend(by_key[key] for key in family)
-    return chunks
-
-
 def raise_failures(
     action: str, place: str, failures: Sequence[tuple[RunKey, MigrationError]]
 ) -> None:
@@ -339,32 +332,24 @@ def retried(context: dg.OpExecutionContext) -> Iterator[None]:
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
 
 
-class _Listed:
-    """The runs of a chunk as a listing, so that a repeated chunk does what is missing only."""
-
-    name = "listed"
-
-    def __init__(self, runs: list[RunRef]) -> None:
-        self._runs = runs
-
-    def list_projects(self) -> list[str]:
-        raise NotImplementedError
-
-    def list_runs(self, project: str, selection: Selection) -> list[RunRef]:
-        return self._runs
-
-    def read(self, runs: Sequence[RunRef], selection: Selection, scratch: Path) -> Iterator[Event]:
-        raise NotImplementedError
-
-
 @contextmanager
 def _recording(
-    context: dg.OpExecutionContext, archive: Archive, project: str, keys: Sequence[RunKey]
+    context: dg.OpExecutionContext,
+    archive: Archive,
+    project: str,
+    keys: Sequence[RunKey],
+    each: bool,
 ) -> Iterator[None]:
     """Records the runs that were written inside the block, however it ends.
 
     Runs that were there before without a record (their step died) are recorded too.
+
+    Args:
+        each: whether runs have records at all.
     """
+    if not each:
+        yield
+        return
     before = records.readable_manifests(archive, project, keys)
     if before:
         _record_missing(context, archive, project, list(before))
@@ -391,19 +376,3 @@ def _record_missing(
         records.EXPORTED,
         [(key, records.of_manifest(manifest)) for key, manifest in manifests.items()],
     )
-
-
-def _to_plain(run: RunRef) -> Payload:
-    return {
-        "run": run.key.run,
-        "kind": run.key.kind,
-        "handle": run.handle,
-        "modified": run.modified.isoformat() if run.modified else None,
-        "parent": run.parent,
-    }
-
-
-def _from_plain(project: str, run: Payload) -> RunRef:
-    modified = datetime.fromisoformat(run["modified"]) if run["modified"] else None
-    key = RunKey(project, run["run"], run["kind"])
-    return RunRef(key, run["handle"], modified, run["parent"])

@@ -5,15 +5,24 @@ is there, whatever a record or an earlier check says.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.defs import export, guards, partitions, records, settings, status
+from migration_pipeline.defs import (
+    export,
+    guards,
+    load_records,
+    partitions,
+    records,
+    settings,
+    status,
+    summarised,
+)
 from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
@@ -26,6 +35,7 @@ from migration_pipeline.defs.checks import (
 from migration_pipeline.defs.config import MAX_CHUNKS
 from migration_pipeline.defs.export import (
     OWNERS,
+    RECORDED,
     Payload,
     known_project,
     raise_failures,
@@ -45,7 +55,9 @@ from migration_pipeline.targets.target import ProjectMapping, Target
 GROUP = "targets"
 CHUNK_RUNS = 25
 """Runs a step, until there would be more than `MAX_CHUNKS` steps."""
-
+CHUNK_FIGURES = (shown.NEW, shown.VERIFIED, shown.POINTS, shown.BYTES)
+THERE = "all runs there"
+"""What the plan hands on of the one record of all runs; None where each run has one."""
 
 DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
 HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
@@ -159,8 +171,12 @@ def _plan_op(target: str) -> dg.OpDefinition:
         comparing = f"{project}: comparing the archive with {target}"
         with retried(context), still(context.log.info, comparing):
             found, damage = _plan(context, target, project, config)
-        late = _record_complete(context, target, found)
+        total = len(found.due) + len(found.complete)
+        each = summarised.each(context.instance, project, total)
+        late = load_records.record_complete(context, target, found) if each else 0
+        there = None if each else load_records.record_all(context, target, found)
         chunks = _chunks(found, config)
+        due = set(found.due)
         context.log.info(_intention(found))
         if late:
             context.log.info(f"{project}: {late} runs there had no record; now they have")
@@ -177,11 +193,13 @@ def _plan_op(target: str) -> dg.OpDefinition:
                     for key in keys
                     if key in damage.loaded
                 ],
+                "new": keys[0] in due,
+                RECORDED: each,
                 guards.CODE: guards.THIS_CODE,
             }
             yield dg.DynamicOutput(payload, mapping_key=f"c{number:05}", output_name="due")
         yield dg.Output(
-            _planned(found, config, damage),
+            _planned(found, config, damage, there),
             "planned",
             metadata={
                 shown.TOTAL: len(found.due) + len(found.complete),
@@ -218,16 +236,21 @@ def _chunk_op(target: str) -> dg.OpDefinition:
                 progress=context.log.info,
             )
             done = [run for run in result.runs if run.report or run.verdict]
-            sizes = _sizes(resource, due["project"], [run.key for run in done if not run.report])
-            records.record(
-                context,
-                records.loaded(target),
-                [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
-            )
+            if due[RECORDED]:
+                there_before = [run.key for run in done if not run.report]
+                sizes = load_records.sizes(resource, due["project"], there_before)
+                records.record(
+                    context,
+                    records.loaded(target),
+                    [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
+                )
             raise_failures("load", f"{due['project']} into {target}", result.failures)
         found = figures.of_chunk(result)
+        # What an earlier attempt of this step loaded is skipped now, and is new all the same.
+        new = sum(bool(run.report) or run.skipped for run in result.runs) if due["new"] else 0
+        found |= {shown.NEW: new, shown.VERIFIED: found["verdicts"]["runs equal"]}
         context.add_output_metadata(
-            {shown.DONE: len(done), **{name: found[name] for name in (shown.POINTS, shown.BYTES)}}
+            {shown.DONE: len(done), **{name: found[name] for name in CHUNK_FIGURES}}
         )
         return found
 
@@ -258,6 +281,10 @@ def _finish_op(target: str) -> dg.OpDefinition:
             "step multiplier": planned["step multiplier"],
         }
         yield dg.Output(None, "result", metadata={**counts, **now, **figures.rate(now), **tables})
+        if planned[THERE]:
+            there = summarised.AllRuns(**planned[THERE]).with_chunks(chunks)
+            asset, address = records.loaded(target), {"target": planned["address"]}
+            summarised.record(context, asset, planned["project"], there, address)
         result = held_result(key, planned, chunks)
         for name, first in result.metadata.items():
             if name.startswith("first "):
@@ -303,32 +330,6 @@ def _intention(found: LoadPlan) -> str:
     )
 
 
-def _record_complete(context: dg.OpExecutionContext, target: str, found: LoadPlan) -> int:
-    """Records runs that are complete at the target and have no record."""
-    asset = records.loaded(target)
-    known = records.recorded(context.instance, asset, found.project) if found.complete else set()
-    missing = [key for key in found.complete if partitions.run_partition(key) not in known]
-    sizes = _sizes(context.resources.archive, found.project, missing)
-    unverified = set(found.unverified)
-    said = [
-        (key, {"target": found.address, "verified": key not in unverified, **sizes.get(key, {})})
-        for key in missing
-    ]
-    return records.record(context, asset, said)
-
-
-def _sizes(
-    resource: ArchiveResource, project: str, keys: Sequence[RunKey]
-) -> dict[RunKey, records.Metadata]:
-    """Of runs that are at a target already: what the archive says, where it has a manifest."""
-    found = records.readable_manifests(resource.open(), project, keys) if keys else {}
-    return {
-        key: {shown.POINTS: manifest.points, shown.BYTES: manifest.bytes}
-        for key, manifest in found.items()
-        if manifest
-    }
-
-
 def _chunks(found: LoadPlan, config: LoadConfig) -> list[list[RunKey]]:
     """Due runs, families together; then those that are only read back."""
     chunks = found.chunks(max(1, min(MAX_CHUNKS, math.ceil(len(found.due) / CHUNK_RUNS))))
@@ -338,8 +339,12 @@ def _chunks(found: LoadPlan, config: LoadConfig) -> list[list[RunKey]]:
     return [chunk for chunk in chunks if chunk]
 
 
-def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
+def _planned(
+    found: LoadPlan, config: LoadConfig, damage: Damage, there: summarised.AllRuns | None
+) -> Payload:
     verified = len(found.complete) - len(found.unverified)
+    if there and config.verify == "all":
+        there = replace(there, verified=0)  # all of them are compared again
     return {
         "project": found.project,
         "address": found.address,
@@ -357,5 +362,6 @@ def _planned(found: LoadPlan, config: LoadConfig, damage: Damage) -> Payload:
         "damaged": len(damage.loaded),
         "left out": [(str(key), said) for key, said in damage.left_out.items()],
         "decided": config.damaged != "fail",
+        THERE: asdict(there) if there else None,
         guards.CODE: guards.THIS_CODE,
     }

@@ -28,7 +28,9 @@ MAX_BYTES = 500
 _PROJECT_BYTES = 200
 _CUT = "%~"
 """Before the digest of a name that was cut. Every other `%` is followed by two hex digits in upper
-case, or by the name of a kind in lower case."""
+case, or by the name of a kind in lower case, or by that of `_ALL`."""
+_ALL = "%all"
+"""Instead of a run: all of them."""
 _MARKS = {kind: "" if kind == "run" else f"%{kind}|" for kind in KINDS}
 _PARTIAL_ESCAPE = re.compile(r"%[0-9A-F]?$")
 
@@ -60,13 +62,25 @@ def key_of(partition: str) -> RunKey:
     """What a run's partition key stands for.
 
     Raises:
-        ValueError: it was cut; then only the record's metadata has the name.
+        ValueError: it was cut; then only the record's metadata has the name. Or it stands for all
+            runs of a project.
     """
     project, _, run = partition.partition("|")
+    if run == _ALL:
+        raise ValueError(f"{partition!r} stands for all runs of a project")
     for kind, mark in _MARKS.items():
         if mark and run.startswith(mark):
             return RunKey(_decode(project), _decode(run.removeprefix(mark)), kind)
     return RunKey(_decode(project), _decode(run))
+
+
+def all_runs_partition(project: str) -> str:
+    """The key that stands for all runs of a project: `workspace/project|%all`, no run's key."""
+    return prefix_of(project) + _ALL
+
+
+def is_all_runs(partition: str) -> bool:
+    return partition.partition("|")[2] == _ALL
 
 
 def prefix_of(project: str) -> str:

@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, errors_files
-from migration_pipeline.archive.store import Location, StorePath, location
+from migration_pipeline.archive.location import Location, location
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import ConfigError, MissingSettingError
 from migration_pipeline.sources.neptune_local.config import (

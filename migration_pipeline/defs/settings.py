@@ -7,9 +7,13 @@ read here: the run config names the variable that holds one.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from migration_pipeline.errors import ConfigError
 
+Made = TypeVar("Made")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -41,6 +45,21 @@ def decision(variable: str) -> bool | None:
     if given not in ("", *_TRUE, *_FALSE):
         raise ConfigError(f"{variable} is {given!r}", "Set it to 1 or 0, or leave it unset.")
     return given in _TRUE if given else None
+
+
+def remembered(make: Callable[[Sequence[str]], Made]) -> Callable[[Sequence[str]], Made]:
+    """Makes the same thing once, as long as the environment, where its defaults are from, is the
+    same. Dagster asks twice a run for a job, and making all definitions takes a second."""
+
+    @lru_cache(maxsize=1)
+    def made(given: tuple[str, ...], environment: frozenset[tuple[str, str]]) -> Made:
+        return make(given)
+
+    @wraps(make)
+    def asked(given: Sequence[str]) -> Made:
+        return made(tuple(given), frozenset(os.environ.items()))
+
+    return asked
 
 
 def whole_number(variable: str) -> int:

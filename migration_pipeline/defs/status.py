@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
@@ -42,7 +43,7 @@ STARTED_BY = "migration/started_by"
 TABLE_ROWS = 500
 _FORMAT = 1
 """Of what one status leaves for the next."""
-_SHARE, _PAUSE = 20, 10.0
+_SHARE, _PAUSE = 50, 10.0
 """Between two that are written in the middle of something: so many times as long as the last one
 took, and at least so many seconds."""
 BASED_ON = (
@@ -112,25 +113,33 @@ def status(
     return dg.MaterializeResult(metadata=metadata)
 
 
-@dg.success_hook(name="status_after_success", required_resource_keys={"archive"})
-def after_success(context: dg.HookContext) -> None:
-    """In the middle of something only now and then."""
-    run = context.instance.get_run_by_id(context.run_id)
-    started_by_another = run is not None and STARTED_BY in run.tags
-    in_between = "_chunk" in context.step_key or ".plan_" in context.step_key
-    if not ((in_between or started_by_another) and _is_fresh(context.instance)):
-        _write_after(context, "ended")
+def _after_step(
+    context: dg.HookContext, events: Sequence[dg.DagsterEvent]
+) -> dg.HookExecutionResult:
+    """One that ended in the middle of something writes only now and then.
+
+    One hook for both ends: each hook of a step is an event in the log, whether it did anything.
+    """
+    failed = any(event.is_step_failure for event in events)
+    due = failed or any(event.is_step_success for event in events)
+    if due and not (_in_between(context, failed) and _is_fresh(context.instance)):
+        _write_after(context, "failed" if failed else "ended")
+    return dg.HookExecutionResult(hook_name=_HOOK, is_skipped=not due)
 
 
-@dg.failure_hook(name="status_after_failure", required_resource_keys={"archive"})
-def after_failure(context: dg.HookContext) -> None:
-    run = context.instance.get_run_by_id(context.run_id)
-    if not (run and STARTED_BY in run.tags and _is_fresh(context.instance)):
-        _write_after(context, "failed")
-
-
-HOOKS = {after_success, after_failure}
+_HOOK = "status_after_step"
+HOOKS = {
+    dg.HookDefinition(name=_HOOK, hook_fn=_after_step, required_resource_keys={"archive"}),
+}
 """For the steps of every job."""
+
+
+def _in_between(context: dg.HookContext, failed: bool) -> bool:
+    """More follows that will write it: steps of this stage, or the job that started this run."""
+    if not failed and ("_chunk" in context.step_key or ".plan_" in context.step_key):
+        return True
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is not None and STARTED_BY in run.tags
 
 
 def _write_after(context: dg.HookContext, what: str) -> None:
@@ -150,6 +159,7 @@ def materialize(
     with _one_at_a_time(folder):
         metadata, error = write_status(instance, folder, moment)
         instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata=metadata))
+        _fresh_until[instance] = _until(metadata["as of"].value, metadata["seconds"])
     if error:
         log.warning(f"the status could not be written: {error}")
 
@@ -159,14 +169,26 @@ def _last(instance: dg.DagsterInstance) -> dg.AssetMaterialization | None:
     return entry.asset_materialization if entry else None
 
 
+_fresh_until: WeakKeyDictionary[dg.DagsterInstance, float] = WeakKeyDictionary()
+"""As far as this process knows: most steps need not fetch a status that names all projects."""
+
+
 def _is_fresh(instance: dg.DagsterInstance) -> bool:
+    """Whether this process or another one wrote it a moment ago."""
+    if time.time() < _fresh_until.get(instance, 0.0):
+        return True
     last = _last(instance)
     if last is None or "as of" not in last.metadata:
         return False
     taken, at = last.metadata["seconds"].value, last.metadata["as of"].value
     assert isinstance(taken, float)
     assert isinstance(at, float)
-    return time.time() - at < max(_PAUSE, _SHARE * taken)
+    _fresh_until[instance] = _until(at, taken)
+    return time.time() < _fresh_until[instance]
+
+
+def _until(at: float, taken: float) -> float:
+    return at + max(_PAUSE, _SHARE * taken)
 
 
 @contextmanager

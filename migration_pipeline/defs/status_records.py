@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -24,6 +24,8 @@ EXPORT_STEPS = "neptune__export"
 TOTAL, DUE, LEFT_OUT = "runs to be there", "runs due", "runs left out by decision"
 DONE, POINTS, BYTES = "runs", "points", "bytes of files"
 """Figures that steps put beside their outputs, and records beside their runs."""
+NEW, VERIFIED, UNCOUNTED = "runs new here", "runs verified", "runs whose points are not known"
+"""The first two of a chunk's output, the others of the one record of all runs (`summarised`)."""
 _RUNS = 10
 """Dagster runs of a project, the newest, among which the last attempts are searched."""
 _TYPES = {
@@ -42,6 +44,7 @@ class Sums:
     Args:
         last: id of the newest record that is in it.
         uncounted: records that do not say how many points the run has.
+        at: seconds since 1970 when the one record was written that says all this; 0: none did.
     """
 
     count: int = 0
@@ -50,6 +53,13 @@ class Sums:
     bytes: int = 0
     uncounted: int = 0
     verified: int = 0
+    at: float = 0.0
+
+    @classmethod
+    def of_all_runs(cls, number: int, at: float, metadata: Mapping[str, dg.MetadataValue]) -> Sums:
+        names = (DONE, POINTS, BYTES, UNCOUNTED, VERIFIED)
+        count, points, size, uncounted, verified = (_number(metadata, name) for name in names)
+        return cls(count, number, points, size, uncounted, verified, at)
 
     def add(self, metadata: Mapping[str, dg.MetadataValue]) -> None:
         self.points += _number(metadata, POINTS)
@@ -118,13 +128,24 @@ def stages_of(
 
 
 def _by_project(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, list[int]]:
-    """Project's partition → ids of the latest records of its runs. One query for all."""
+    """Project's partition → ids of the latest records of its runs. One query for all.
+
+    Where a project's newest record is one for all its runs, it is the only one, and negative.
+    """
     latest = instance.event_log_storage.get_latest_storage_id_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     found: dict[str, list[int]] = defaultdict(list)
+    of_all: dict[str, int] = {}
     for partition, number in latest.items():
-        found[partition.partition("|")[0]].append(number)
+        project = partition.partition("|")[0]
+        if partitions.is_all_runs(partition):
+            of_all[project] = number
+        else:
+            found[project].append(number)
+    for project, number in of_all.items():
+        if number > max(found[project], default=0):
+            found[project] = [-number]
     return found
 
 
@@ -138,7 +159,9 @@ def _summed(
     ids: Sequence[int],
     before: Mapping[str, Any] | None,
 ) -> Sums:
-    sums = Sums(**before) if before else Sums()
+    if ids[0] < 0:
+        return _of_all_runs(instance, key, -ids[0])
+    sums = Sums(**before) if before and not before.get("at") else Sums()
     new = sorted(number for number in ids if number > sums.last)
     if len(ids) - len(new) != sums.count:  # some of those that were summed have newer records
         sums, new = Sums(), sorted(ids)
@@ -149,6 +172,36 @@ def _summed(
                 sums.add(one.asset_materialization.metadata)
     sums.count, sums.last = len(ids), max(ids)
     return sums
+
+
+def _of_all_runs(instance: dg.DagsterInstance, key: dg.AssetKey, number: int) -> Sums:
+    one = dg.AssetRecordsFilter(key, storage_ids=[number])
+    for record in instance.fetch_materializations(one, limit=1).records:
+        if record.asset_materialization:
+            return Sums.of_all_runs(number, record.timestamp, record.asset_materialization.metadata)
+    return Sums(last=number)
+
+
+def _with_later(
+    instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord], step: str, sums: Sums
+) -> Sums:
+    """What one record said of all runs, and what chunks of a stage say that ended since."""
+    later = replace(sums)
+    for record in runs:
+        if record.end_time and record.end_time < sums.at:
+            continue
+        run_id = record.dagster_run.run_id
+        outputs = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
+        for one in outputs.records:
+            entry = one.event_log_entry
+            if entry.timestamp <= sums.at or not (entry.step_key or "").startswith(f"{step}."):
+                continue
+            assert entry.dagster_event
+            metadata = entry.dagster_event.step_output_data.metadata or {}
+            later.count += _number(metadata, NEW)
+            later.uncounted += _number(metadata, NEW)
+            later.verified = min(later.verified + _number(metadata, VERIFIED), later.count)
+    return later
 
 
 def _stages(
@@ -162,6 +215,11 @@ def _stages(
 ) -> list[Stage]:
     steps = {f"{name}__load": name for name in targets} | {EXPORT_STEPS: ARCHIVE}
     attempts = _attempts(instance, runs, steps)
+    sums = {
+        place: _with_later(instance, runs, step, sums[place]) if sums[place].at else sums[place]
+        for step, place in steps.items()
+        if place in sums
+    }
     exported = sums.get(ARCHIVE, Sums()).count
     found = []
     for place in (ARCHIVE, *targets):

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migration_pipeline.archive.archive import ArchivedRun, RunKey
+from migration_pipeline.archive.location import files_below
 from migration_pipeline.archive.reader import read_parts
-from migration_pipeline.archive.store import files_below
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader

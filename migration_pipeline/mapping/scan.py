@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from migration_pipeline.archive.archive import ArchivedRun, RunKey
 from migration_pipeline.archive.digest import RunSums, int64_column, segments
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.schema import (
     FILE_TYPES,
     PARAMETER_TYPES,
     VALUE_COLUMN,
     micros_from_steps,
 )
-from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError
 from migration_pipeline.mapping import steps
 from migration_pipeline.mapping.facts import FactsReader

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migration_pipeline.archive import layout
-from migration_pipeline.archive.store import files_below
+from migration_pipeline.archive.location import files_below
 from migration_pipeline.mapping.keys import Attribute
 from migration_pipeline.mapping.names import NameRules, assign_names
 from migration_pipeline.mapping.scan import FileRow, RunScan

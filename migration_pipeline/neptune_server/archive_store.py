@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun
+from migration_pipeline.archive.location import local
 from migration_pipeline.archive.schema import MICROS, VALUE_COLUMN, micros_from_steps
-from migration_pipeline.archive.store import local
 
 from .archive_store2 import restore
 from .series import FloatSeries, ObjectSeries

@@ -17,7 +17,8 @@ from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.recovery import recover
 from migration_pipeline.archive.schema import make_batch
-from migration_pipeline.archive.writer import RunWriter, scratch_directory
+from migration_pipeline.archive.staging import scratch_directory
+from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline.errors import (
     DamagedPartError,
     IncompleteAnswerError,

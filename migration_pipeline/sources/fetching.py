@@ -11,7 +11,7 @@ from pathlib import Path
 
 import stamina
 
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.errors import SourceUnavailableError
 from migration_pipeline.sources.patience import Again
 from migration_pipeline.sources.source import RunRef

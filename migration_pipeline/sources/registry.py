@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 from pydantic import SecretStr
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 from migration_pipeline.errors import MissingSettingError, UnknownNameError
 from migration_pipeline.sources.source import Source
 

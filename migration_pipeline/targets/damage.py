@@ -13,8 +13,8 @@ from typing import Literal
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.doctor.diagnosis import Diagnosis
 from migration_pipeline.archive.doctor.examine import examine
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.salvage import ArchiveWithDamage, SalvagedRun, salvage
-from migration_pipeline.archive.store import Location
 
 Handling = Literal["fail", "leave out", "load"]
 """Of damaged runs: leave them out and fail at the end, because nobody decided; leave them out, as

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.salvage import salvage
-from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError, MigrationError
 from migration_pipeline.mapping.forecast import (
     RunForecast,

@@ -17,6 +17,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.mapping.keys import renames
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.terms import (
     Capabilities,
@@ -68,6 +69,33 @@ class LoadReport:
     id: str = ""
     """The target's own."""
     url: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        scan: RunScan,
+        names: Mapping[tuple[str, str], str],
+        losses: list[Loss],
+        bytes: int,
+        id: str = "",
+    ) -> LoadReport:
+        """What was sent of a run: all but the files beyond the user's cap.
+
+        Args:
+            names: (path, type) of parameters and series → name at the target.
+            bytes: of files.
+        """
+        rows = scan.attributes.items()
+        return cls(
+            scan.key,
+            attributes=len(rows),
+            points=sum(n for (_, kind), n in rows if kind.endswith("_series")),
+            files=sum(row.path is not None for row in scan.files) - sum(scan.left_out.values()),
+            bytes=bytes,
+            losses=losses,
+            renames=renames(names),
+            id=id,
+        )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import pytest
 from migration_pipeline.archive import lease
 from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.location import location
 from migration_pipeline.archive.recovery import recover
-from migration_pipeline.archive.store import StorePath, location
-from migration_pipeline.archive.writer import RunWriter, scratch_directory
+from migration_pipeline.archive.staging import scratch_directory
+from migration_pipeline.archive.store import StorePath
+from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline.errors import StoppedWriterError
 from migration_pipeline_tests.archive.making import KEY, fill, read_rows, write_run
 from migration_pipeline_tests.archive.test_two_writers import rows_of, sorted_rows

@@ -16,8 +16,9 @@ from migration_pipeline.archive.doctor.errors_file import errors_files
 from migration_pipeline.archive.doctor.examine import examine, examine_archive
 from migration_pipeline.archive.doctor.repair import repair
 from migration_pipeline.archive.doctor.report import as_plain
+from migration_pipeline.archive.location import location
 from migration_pipeline.archive.salvage import salvage
-from migration_pipeline.archive.store import StorePath, location
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.summary.figures import ProjectFigures
 from migration_pipeline.archive.summary.listing import projects_on_disk
 from migration_pipeline.archive.writer import RunWriter

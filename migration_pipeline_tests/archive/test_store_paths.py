@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.archive.store import (
-    Location,
-    StorePath,
-    files_below,
-    folders_in,
-    names_in,
-    replace,
-)
+from migration_pipeline.archive.location import Location, files_below, folders_in, names_in, replace
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.store_errors import PACKAGES
 from migration_pipeline.archive.store_files import arrow_file
 from migration_pipeline.errors import ObjectStoreRefusedError

@@ -14,7 +14,8 @@ import pytest
 from migration_pipeline.archive import writer as writer_module
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.recovery import recover
-from migration_pipeline.archive.writer import RunWriter, scratch_directory
+from migration_pipeline.archive.staging import scratch_directory
+from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline_tests.archive.making import (
     KEY,
     Row,

@@ -17,23 +17,25 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.comet.client import CometTarget
 from migration_pipeline.targets.comet.config import CometConfig
-from migration_pipeline.targets.loading import load_runs
 from migration_pipeline_tests.benchmarks.mlflow_load import (
     PARAMETERS,
     POINTS,
-    PROJECT,
     SERIES,
     points_of,
     write_run,
+)
+from migration_pipeline_tests.benchmarks.service_loads import (
+    archive_of_one,
+    in_turns,
+    ours,
+    verify,
 )
 from migration_pipeline_tests.servers.comet import PUBLISHED, RatedCometServer
 from migration_pipeline_tests.servers.standin import account_key, serving, spawned
@@ -42,16 +44,16 @@ SERVER = "migration_pipeline_tests.servers.comet:CometServer"
 KEY = account_key("benchmark")
 
 
-def documented() -> float:
+def documented(number: int) -> float:
     """Seconds of `Experiment.log_metric` for the same data, from memory."""
     from comet_ml import Experiment
 
-    data = [points_of(number, 0, POINTS) for number in range(SERIES)]
+    data = [points_of(series, 0, POINTS) for series in range(SERIES)]
     started = time.perf_counter()
     experiment = Experiment(
         api_key=KEY,
         workspace="team",
-        project_name="plain",
+        project_name=f"plain-{number}",
         log_code=False,
         log_graph=False,
         log_git_metadata=False,
@@ -61,63 +63,32 @@ def documented() -> float:
         display_summary_level=0,
     )
     experiment.log_parameters({f"p/{i}": i / 7 for i in range(PARAMETERS)})
-    for number, (steps, _, values) in enumerate(data):
+    for series, (steps, _, values) in enumerate(data):
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
-            experiment.log_metric(f"metrics/{number}", value, step=step)
+            experiment.log_metric(f"metrics/{series}", value, step=step)
     experiment.end()
     taken = time.perf_counter() - started
     from comet_ml import API
 
     found = API(api_key=KEY, cache=False).get_experiment_by_key(experiment.get_key())
     assert found is not None
-    for number in range(SERIES):
-        assert len(found.get_metrics(f"metrics/{number}")) == POINTS
+    for series in range(SERIES):
+        assert len(found.get_metrics(f"metrics/{series}")) == POINTS
     return taken
 
 
-def ours(target: CometTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of a load."""
-    keys = list(archive.runs(PROJECT))
-    started = time.perf_counter()
-    result = load_runs(target, archive, ProjectMapping(name_prefix=prefix), keys, verify="off")
-    taken = time.perf_counter() - started
-    assert not result.failures, result.failures
-    return taken
-
-
-def verify(target: CometTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of reading back and comparing."""
-    started = time.perf_counter()
-    mapping = ProjectMapping(name_prefix=prefix)
-    verified = load_runs(target, archive, mapping, list(archive.runs(PROJECT)))
-    assert all(verdict.equal_to_archive for verdict in verified.verdicts), verified
-    assert verified.verdicts
-    return time.perf_counter() - started
-
-
-def compare(archive: Archive, rounds: int) -> None:
-    points = SERIES * POINTS
-    write_run(archive, "one", SERIES, POINTS, PARAMETERS)
+def compare(folder: Path, rounds: int) -> None:
+    archive = archive_of_one(folder)
     with spawned(SERVER) as url:
         os.environ["COMET_URL_OVERRIDE"] = f"{url}/clientlib/"
         target = CometTarget(CometConfig(api_key=KEY, workspace="team", url=url))
         target.check()  # imports the SDK
         logging.getLogger("comet_ml").setLevel(logging.CRITICAL)
-        plain, load = [], []
-        for number in range(rounds):
-            plain.append(documented())
-            load.append(ours(target, archive, f"round{number}"))
-            print(f"log_metric {plain[-1]:.2f} s, ours {load[-1]:.2f} s", flush=True)
-        back = verify(target, archive, f"round{rounds - 1}")
-    theirs, own = statistics.median(plain), statistics.median(load)
-    print(
-        f"medians of {rounds}: log_metric {theirs:.2f} s ({points / theirs:,.0f} points/s), ours "
-        f"{own:.2f} s ({points / own:,.0f} points/s): {theirs / own:.1f} times; read back and "
-        f"compared in {back:.2f} s; load average {os.getloadavg()[0]:.1f}"
-    )
+        in_turns(target, archive, {"log_metric": documented}, rounds)
 
 
-def rate(archive: Archive, points: int) -> None:
+def rate(folder: Path, points: int) -> None:
+    archive = Archive(folder / "data", folder / "files")
     most = PUBLISHED["metric"]
     write_run(archive, "one", points // 12_000, 12_000, PARAMETERS)
     with serving(RatedCometServer()) as server:
@@ -146,11 +117,10 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=48_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        archive = Archive(Path(name) / "data", Path(name) / "files")
         if given.what == "compare":
-            compare(archive, given.rounds)
+            compare(Path(name), given.rounds)
         else:
-            rate(archive, given.points)
+            rate(Path(name), given.points)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ WORK = {"export": export, "load": load}
 
 
 def measure(work: str, place: str, token: str) -> None:
-    from migration_pipeline.archive.store import location
+    from migration_pipeline.archive.location import location
 
     root = location(place, "place")
     started = time.perf_counter()

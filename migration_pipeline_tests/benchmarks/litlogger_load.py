@@ -12,25 +12,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from migration_pipeline.archive.archive import Archive
-from migration_pipeline.mapping.terms import ProjectMapping
 from migration_pipeline.targets.litlogger.client import LitloggerTarget
 from migration_pipeline.targets.litlogger.config import LitloggerConfig
-from migration_pipeline.targets.loading import load_runs
 from migration_pipeline_tests.benchmarks.mlflow_load import (
     PARAMETERS,
     POINTS,
-    PROJECT,
     SERIES,
     points_of,
-    write_run,
 )
+from migration_pipeline_tests.benchmarks.service_loads import archive_of_one, in_turns
 from migration_pipeline_tests.servers.litlogger.state import user_id
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
@@ -67,21 +62,10 @@ def documented(teamspace: str, name: str) -> float:
     return time.perf_counter() - started
 
 
-def ours(target: LitloggerTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of a load."""
-    keys = list(archive.runs(PROJECT))
-    mapping = ProjectMapping(name_prefix=prefix)
-    started = time.perf_counter()
-    result = load_runs(target, archive, mapping, keys, verify="off")
-    taken = time.perf_counter() - started
-    assert not result.failures, result.failures
-    return taken
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds, points = parser.parse_args().rounds, SERIES * POINTS
+    rounds = parser.parse_args().rounds
     key = account_key("benchmark")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name, spawned(SERVICE) as url:
         os.environ.update(
@@ -90,27 +74,12 @@ def main() -> None:
             LIGHTNING_USER_ID=user_id(key),
             LIGHTNING_DISABLE_VERSION_CHECK="1",
         )
-        archive = Archive(Path(name) / "data", Path(name) / "files")
-        write_run(archive, "one", SERIES, POINTS, PARAMETERS)
+        archive = archive_of_one(Path(name))
         target = LitloggerTarget(LitloggerConfig.from_environment().model_copy(update=_NO_PACE))
         target.check()  # the other way has its connection, too
         teamspace = target._records.make_teamspace("plain").id
-        plain, load = [], []
-        for number in range(rounds):
-            plain.append(documented(teamspace, f"round {number}"))
-            load.append(ours(target, archive, f"round{number}"))
-            print(f"MetricsApi {plain[-1]:.2f} s, ours {load[-1]:.2f} s", flush=True)
-        started = time.perf_counter()
-        mapping = ProjectMapping(name_prefix=f"round{rounds - 1}")
-        verified = load_runs(target, archive, mapping, list(archive.runs(PROJECT)))
-        assert all(verdict.equal_to_archive for verdict in verified.verdicts), verified
-        back = time.perf_counter() - started
-    theirs, own = statistics.median(plain), statistics.median(load)
-    print(
-        f"medians of {rounds}: MetricsApi {theirs:.2f} s ({points / theirs:,.0f} points/s), ours "
-        f"{own:.2f} s ({points / own:,.0f} points/s): {theirs / own:.1f} times; read back and "
-        f"compared in {back:.2f} s; load average {os.getloadavg()[0]:.1f}"
-    )
+        plain = {"MetricsApi": lambda number: documented(teamspace, f"round {number}")}
+        in_turns(target, archive, plain, rounds)
 
 
 _NO_PACE = {"requests_per_second": 0}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -21,19 +20,15 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from migration_pipeline.archive.archive import Archive
-from migration_pipeline.mapping.terms import ProjectMapping
-from migration_pipeline.targets.loading import load_runs
 from migration_pipeline.targets.minfx.client import MinfxTarget
 from migration_pipeline.targets.minfx.config import MinfxConfig
 from migration_pipeline_tests.benchmarks.mlflow_load import (
     PARAMETERS,
     POINTS,
-    PROJECT,
     SERIES,
     points_of,
-    write_run,
 )
+from migration_pipeline_tests.benchmarks.service_loads import archive_of_one, in_turns
 from migration_pipeline_tests.servers.minfx import token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
@@ -96,48 +91,23 @@ def extended(token: str, project: str) -> float:
     return taken
 
 
-def ours(target: MinfxTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of a load."""
-    keys = list(archive.runs(PROJECT))
-    started = time.perf_counter()
-    result = load_runs(target, archive, ProjectMapping(name_prefix=prefix), keys, verify="off")
-    taken = time.perf_counter() - started
-    assert not result.failures, result.failures
-    return taken
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds, points = parser.parse_args().rounds, SERIES * POINTS
+    rounds = parser.parse_args().rounds
     os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
     reference = "migration_pipeline_tests.servers.minfx:Minfx"
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name, spawned(reference) as url:
         os.chdir(name)  # minfx keeps a folder of its own where it is started
-        archive = Archive(Path(name) / "data", Path(name) / "files")
-        write_run(archive, "one", SERIES, POINTS, PARAMETERS)
+        archive = archive_of_one(Path(name))
         project, token = f"{account_key('benchmark')}/runs", token_of(url)
         target = MinfxTarget(MinfxConfig(api_token=SecretStr(token), project=project))
         target.check()  # the others have their connection, too
-        took: dict[str, list[float]] = {"execute_operations": [], "extend": [], "ours": []}
-        for number in range(rounds):
-            took["execute_operations"].append(executed(token, project))
-            took["ours"].append(ours(target, archive, f"round {number}"))
-            took["extend"].append(extended(token, project))
-            print(", ".join(f"{how} {taken[-1]:.2f} s" for how, taken in took.items()), flush=True)
-        started = time.perf_counter()
-        mapping = ProjectMapping(name_prefix=f"round {rounds - 1}")
-        verified = load_runs(target, archive, mapping, list(archive.runs(PROJECT)))
-        assert all(verdict.equal_to_archive for verdict in verified.verdicts), verified
-        back = time.perf_counter() - started
-    medians = {how: statistics.median(taken) for how, taken in took.items()}
-    own = medians["ours"]
-    said = [f"{how} {m:.2f} s ({points / m:,.0f} points/s)" for how, m in medians.items()]
-    times = [f"{m / own:.1f} times {how}" for how, m in medians.items() if how != "ours"]
-    print(
-        f"medians of {rounds}: {', '.join(said)}: {', '.join(times)}; read back and compared in "
-        f"{back:.2f} s; load average {os.getloadavg()[0]:.1f}"
-    )
+        others = {
+            "execute_operations": lambda _: executed(token, project),
+            "extend": lambda _: extended(token, project),
+        }
+        in_turns(target, archive, others, rounds)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 import urllib.request
@@ -25,24 +24,21 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from migration_pipeline.archive.archive import Archive
-from migration_pipeline.mapping.terms import ProjectMapping
-from migration_pipeline.targets.loading import load_runs
 from migration_pipeline.targets.pluto.client import PlutoTarget
 from migration_pipeline.targets.pluto.config import PlutoConfig
 from migration_pipeline_tests.benchmarks.mlflow_load import (
     PARAMETERS,
     POINTS,
-    PROJECT,
     SERIES,
     START,
     points_of,
-    write_run,
 )
+from migration_pipeline_tests.benchmarks.service_loads import OURS, archive_of_one, in_turns
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 SERVICE = "migration_pipeline_tests.servers.pluto:PlutoStandIn"
 KEY = account_key("benchmark")
+_PLAIN = "_log_metrics_batch"
 _GROUPS = 500
 """pluto/migrate/loader.py, flush_every"""
 _TUNED = {
@@ -78,15 +74,6 @@ def documented(folder: str, name: str, tuned: bool) -> float:
     return time.perf_counter() - started
 
 
-def ours(target: PlutoTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of a load."""
-    started = time.perf_counter()
-    keys = list(archive.runs(PROJECT))
-    result = load_runs(target, archive, ProjectMapping(name_prefix=prefix), keys, verify="off")
-    assert not result.failures, result.failures
-    return time.perf_counter() - started
-
-
 def arrived(url: str, project: str, run: int) -> int:
     """Points that can be read."""
     asked = f"{url}/api/runs/metrics?projectName={project}&runId={run}&limit=10000"
@@ -95,17 +82,12 @@ def arrived(url: str, project: str, run: int) -> int:
         return len(json.load(answer)["metrics"])
 
 
-def processor() -> float:
-    """Seconds of this process and of its children that have ended."""
-    return sum(os.times()[:4])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--untuned", action="store_true")
     arguments = parser.parse_args()
-    points, rounds = SERIES * POINTS, arguments.rounds
+    rounds = arguments.rounds
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name, spawned(SERVICE) as url:
         os.environ.update(
             PLUTO_API_KEY=KEY,
@@ -118,36 +100,17 @@ def main() -> None:
 
         # Else `import wandb` logs to Pluto from then on, in every Python of this user.
         auth.LOGIN_MARKER_PATH = str(Path(name) / "login_ok")
-        archive = Archive(Path(name) / "data", Path(name) / "files")
-        write_run(archive, "one", SERIES, POINTS, PARAMETERS)
+        archive = archive_of_one(Path(name))
         target = PlutoTarget(
             PlutoConfig(api_key=SecretStr(KEY), url_app=url, url_api=url, url_ingest=url)
         )
         target.check()
-        plain, load, used = [], [], [0.0, 0.0]
-        for number in range(rounds):
-            before = processor()
-            plain.append(documented(name, f"round {number}", not arguments.untuned))
-            between = processor()
-            load.append(ours(target, archive, f"round {number}"))
-            used[0] += between - before
-            used[1] += processor() - between
-            print(f"_log_metrics_batch {plain[-1]:.2f} s, ours {load[-1]:.2f} s", flush=True)
-        assert arrived(url, "plain", 2 * rounds - 1) == points
-        started = time.perf_counter()
-        mapping = ProjectMapping(name_prefix=f"round {rounds - 1}")
-        verified = load_runs(target, archive, mapping, list(archive.runs(PROJECT)), verify="all")
-        assert verified.verdicts
-        assert not verified.different, verified
-        back = time.perf_counter() - started
-    theirs, own = statistics.median(plain), statistics.median(load)
-    print(
-        f"medians of {rounds}: _log_metrics_batch {theirs:.2f} s ({points / theirs:,.0f} points/s),"
-        f" ours {own:.2f} s ({points / own:,.0f} points/s): {theirs / own:.1f} times; read back and"
-        f" compared in {back:.2f} s; of the processor {used[0] / rounds:.2f} s and"
-        f" {used[1] / rounds:.2f} s, {used[0] / used[1]:.1f} times; load average"
-        f" {os.getloadavg()[0]:.1f}"
-    )
+        tuned = not arguments.untuned
+        plain = {_PLAIN: lambda number: documented(name, f"round {number}", tuned)}
+        taken = in_turns(target, archive, plain, rounds)
+        assert arrived(url, "plain", 2 * rounds - 1) == SERIES * POINTS
+    theirs, own = (sum(one.processor for one in taken[how]) / rounds for how in (_PLAIN, OURS))
+    print(f"of the processor {theirs:.2f} s and {own:.2f} s: {theirs / own:.1f} times")
 
 
 if __name__ == "__main__":

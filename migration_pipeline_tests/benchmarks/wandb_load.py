@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from migration_pipeline.archive.archive import Archive
-from migration_pipeline.mapping.terms import ProjectMapping
-from migration_pipeline.targets.loading import load_runs
 from migration_pipeline.targets.wandb.client import WandbTarget
 from migration_pipeline.targets.wandb.config import WandbConfig
-from migration_pipeline_tests.benchmarks.local_loads import PROJECT, START, Wide, wide_archive
+from migration_pipeline_tests.benchmarks.local_loads import START, Wide, wide_archive
+from migration_pipeline_tests.benchmarks.service_loads import in_turns
 from migration_pipeline_tests.servers.standin import account_key, spawned
 
 SERVICE = "migration_pipeline_tests.servers.wandb:Wandb"
@@ -47,34 +44,13 @@ def documented(name: str, data: Wide) -> float:
     return time.perf_counter() - started
 
 
-def ours(target: WandbTarget, archive: Archive, prefix: str) -> float:
-    """Seconds of a load."""
-    keys = list(archive.runs(PROJECT))
-    mapping = ProjectMapping(name_prefix=prefix)
-    started = time.perf_counter()
-    result = load_runs(target, archive, mapping, keys, verify="off")
-    taken = time.perf_counter() - started
-    assert not result.failures, result.failures
-    return taken
-
-
 def compared(target: WandbTarget, apart: bool, rounds: int) -> None:
-    data, what = Wide(apart), "series apart" if apart else "all series at a step"
+    data, prefix = Wide(apart), "apart-" if apart else "together-"
+    print("one series at a step:" if apart else "all series at a step:")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         archive = wide_archive(Path(name), 1, data)
-        theirs, own = [], []
-        for number in range(rounds):
-            own.append(ours(target, archive, f"{what[0]}{number}"))
-            theirs.append(documented(f"{what[0]}{number}", data))
-        plain, fast = statistics.median(theirs), statistics.median(own)
-        print(
-            f"{what}: run.log {plain:.2f} s, ours {fast:.2f} s, ratio {plain / fast:.1f}"
-            f"  (run.log {_all(theirs)}; ours {_all(own)})"
-        )
-
-
-def _all(seconds: list[float]) -> str:
-    return " ".join(f"{one:.2f}" for one in seconds)
+        plain = {"run.log": lambda number: documented(f"{prefix}{number}", data)}
+        in_turns(target, archive, plain, rounds, prefix)
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ def until(what: Callable[[], object], *alive: subprocess.Popen[str], seconds: fl
             folder = alive[0].log.parent  # type: ignore[attr-defined]
             said = {log.name: log.read_text()[-3000:] for log in folder.glob("*.log")}
             raise AssertionError("\n".join(f"== {n}\n{text}" for n, text in said.items()))
-        time.sleep(0.05)
+        time.sleep(0.2)  # asking takes time of its own: of all events of a run, from a database
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from migration_pipeline.targets.loading import (
-    LoadResult,
-)
+from migration_pipeline.targets.loading import LoadResult
 from migration_pipeline.targets.target import ProjectMapping
 from migration_pipeline_tests.contract.making import (
     INF,
@@ -38,16 +36,8 @@ ROWS = (
     *floats("acc", [("0.5", START + 1, 0.5), ("-1", START + 2, 0.75), ("0.5", START + 9, 0.125)]),
     Row("log", "string_series", "line ü", "1", START + 4),
     Row("log", "string_series", "without time", "2", None),
-    Row(
-        "even", "histogram_series", of_neptune("COUNTING", [0.0, 1.0, 2.0], [3.0, 4.0]), "1", START
-    ),
-    Row(
-        "uneven",
-        "histogram_series",
-        of_neptune("COUNTING", [0.0, 1.0, 9.0], [3.0, 4.0]),
-        "1",
-        START,
-    ),
+    Row("even", "histogram_series", EVEN, "1", START),
+    Row("uneven", "histogram_series", UNEVEN, "1", START),
     Row("f/weights", "file", b"weights", extension=".bin"),
     Row("f/images", "file_series", b"one", "3", START + 6, extension=".png"),
     Row("f/images", "file_series", b"two", "3.5", START + 7, extension=".png"),

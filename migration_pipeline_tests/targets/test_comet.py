@@ -23,8 +23,8 @@ from migration_pipeline.targets.comet import capabilities, refusals
 from migration_pipeline.targets.comet.capabilities import CAPABILITIES
 from migration_pipeline.targets.comet.client import CometTarget
 from migration_pipeline.targets.comet.config import CometConfig
-from migration_pipeline.targets.comet.connection import imported
 from migration_pipeline.targets.comet.naming import MARKS, project_name, whole_series
+from migration_pipeline.targets.comet.sdk import imported
 from migration_pipeline.targets.loading import LoadSettings, load_runs, plan_load, verify_runs
 from migration_pipeline.targets.target import LoadState, ProjectMapping
 from migration_pipeline_tests.contract.making import (
@@ -159,7 +159,7 @@ def test_importing_the_sdk_changes_nothing_here() -> None:
     code = (
         "import sys, logging\n"
         "before = sys.excepthook, len(logging.getLogger().handlers)\n"
-        "from migration_pipeline.targets.comet.connection import imported\n"
+        "from migration_pipeline.targets.comet.sdk import imported\n"
         "imported()\n"
         "assert (sys.excepthook, len(logging.getLogger().handlers)) == before\n"
         "assert 'CometModuleFinder' not in str(sys.meta_path), sys.meta_path\n"

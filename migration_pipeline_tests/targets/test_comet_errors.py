@@ -23,8 +23,9 @@ from migration_pipeline.targets.comet import connection
 from migration_pipeline.targets.comet.client import CometTarget
 from migration_pipeline.targets.comet.config import CometConfig
 from migration_pipeline.targets.comet.records import Records
-from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
+from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.target import LoadState, ProjectMapping
+from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
     PROJECT,
     START,
@@ -37,12 +38,10 @@ from migration_pipeline_tests.contract.making import (
 )
 from migration_pipeline_tests.servers.standin import account_key
 from migration_pipeline_tests.targets.comet_backend import account, configuration, make, server
+from migration_pipeline_tests.targets.loads import THREE, failed, states
 
 CANARY = "accnobodyc4n4rys3cr3tk3y"
 NO_MAPPING = ProjectMapping()
-RUNS = tuple(
-    RunData(name, (*curve(f"m/{name}", 30), param(f"p/{name}", "int", 1))) for name in "abc"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -55,21 +54,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    return build(tmp_path, DataSet("three", RUNS))
-
-
-def load(target: CometTarget, archive: Archive) -> LoadResult:
-    plan = plan_load(target, archive, PROJECT)
-    return load_runs(target, archive, plan.mapping, plan.due, parallel=1)
-
-
-def failed(result: LoadResult) -> dict[str, str]:
-    return {key.run: str(error) for key, error in result.failures}
-
-
-def states(folder: Path) -> dict[str, LoadState]:
-    target = make(folder)
-    return {n: target.find(RunKey(PROJECT, n), NO_MAPPING).state for n in "abc"}
+    return build(tmp_path, THREE)
 
 
 def test_registry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,11 +106,11 @@ def test_a_workspace_that_is_none(archive: Archive, tmp_path: Path) -> None:
 
 def test_a_project_that_is_full(archive: Archive, tmp_path: Path) -> None:
     account(tmp_path).experiments_per_project = 2
-    said = failed(load(make(tmp_path), archive))
+    said = failed(load_all(make(tmp_path), archive))
     assert list(said) == ["c"]
     assert "as many experiments as Comet allows" in said["c"]
     assert "MIGRATION_NAME_PREFIX" in said["c"]
-    assert list(states(tmp_path).values()) == [LoadState.COMPLETE] * 2 + [LoadState.ABSENT]
+    assert list(states(make(tmp_path)).values()) == [LoadState.COMPLETE] * 2 + [LoadState.ABSENT]
 
 
 @pytest.mark.parametrize("what", ["m/b", "p/b"])
@@ -133,17 +118,17 @@ def test_what_comet_rejects_fails_its_run_and_no_other(
     archive: Archive, tmp_path: Path, what: str
 ) -> None:
     account(tmp_path).rejects.add(what)
-    said = failed(load(make(tmp_path), archive))
+    said = failed(load_all(make(tmp_path), archive))
     assert list(said) == ["b"]
     assert f"status 400: value of '{what}' is not accepted" in said["b"]
-    assert states(tmp_path) == {
+    assert states(make(tmp_path)) == {
         "a": LoadState.COMPLETE,
         "b": LoadState.PARTIAL,
         "c": LoadState.COMPLETE,
     }
     account(tmp_path).rejects.clear()
-    assert failed(load(make(tmp_path), archive)) == {}
-    assert set(states(tmp_path).values()) == {LoadState.COMPLETE}
+    assert failed(load_all(make(tmp_path), archive)) == {}
+    assert set(states(make(tmp_path)).values()) == {LoadState.COMPLETE}
     assert len(account(tmp_path).experiments) == 3
 
 
@@ -151,11 +136,11 @@ def test_a_file_that_comet_does_not_take(tmp_path: Path) -> None:
     runs = (RunData("a", (Row("f", "file", b"x" * 100),)), RunData("b", tuple(curve("m", 2))))
     account(tmp_path).asset_max_bytes = 90
     # What is written beside is as large, so the other run is refused as well.
-    said = failed(load(make(tmp_path), build(tmp_path, DataSet("file", runs))))
+    said = failed(load_all(make(tmp_path), build(tmp_path, DataSet("file", runs))))
     assert list(said) == ["a", "b"]
     assert "sending the file 'files/f'" in said["a"]
     assert "assets have at most 90 bytes" in said["a"]
-    assert states(tmp_path)["a"] is LoadState.PARTIAL
+    assert states(make(tmp_path))["a"] is LoadState.PARTIAL
 
 
 def test_who_hangs_is_not_waited_for(
@@ -182,7 +167,7 @@ def test_html_for_a_batch_is_no_success(archive: Archive, tmp_path: Path) -> Non
     server().faults.add(
         Fault(path="/batch/", status=200, content=b"<html>", content_type="text/html", times=1)
     )
-    said = failed(load(make(tmp_path), archive))
+    said = failed(load_all(make(tmp_path), archive))
     assert list(said) == ["a"]
     assert "is not Comet (status 200, sending parameters)" in said["a"]
 
@@ -224,7 +209,7 @@ def test_a_batch_without_an_answer_is_there_once(
 ) -> None:
     """Whether it arrived (the answer was cut) or not."""
     server().faults.add(Fault(path="/batch/.*/metric", times=1, **fault))
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
 
 
@@ -235,10 +220,10 @@ def test_what_cannot_be_told_fails_its_run(
     target = make(tmp_path)
     target.capabilities = target.capabilities.model_copy(update={"points_kept_per_series": 10})
     server().faults.add(Fault(path="/batch/.*/metric", times=1, truncate=0.0))
-    said = failed(load(target, archive))
+    said = failed(load_all(target, archive))
     assert list(said) == ["a"]
     assert "whether they arrived cannot be told" in said["a"]
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
 
 
@@ -254,11 +239,11 @@ def test_a_batch_that_shows_up_late_is_not_there_twice(
 
     monkeypatch.setattr(Records, "points", late)
     server().faults.add(Fault(path="/batch/.*/metric", times=1, truncate=0.0))
-    said = failed(load(make(tmp_path), archive))
+    said = failed(load_all(make(tmp_path), archive))
     assert list(said) == ["a"]
     assert "'m/a' arrived twice" in said["a"]
-    assert states(tmp_path)["a"] is LoadState.PARTIAL
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert states(make(tmp_path))["a"] is LoadState.PARTIAL
+    assert failed(load_all(make(tmp_path), archive)) == {}
     assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
 
 
@@ -274,7 +259,7 @@ def test_other_requests_are_made_again(tmp_path: Path, path: str, fault: dict[st
     )
     archive = build(tmp_path, DataSet("one", (RunData("a", rows),)))
     server().faults.add(Fault(path=path, times=1, **fault))
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     (one,) = account(tmp_path).experiments.values()
     names = [asset.name for asset in one.assets.values()]
     assert sorted(names) == sorted(set(names))
@@ -315,7 +300,7 @@ def test_who_asks_to_wait_is_waited_for(
     target = make(tmp_path)
     monkeypatch.setattr(connection.log, "info", lambda *said: waits.append(said[-1]))
     server().faults.add(Fault(path="/batch/.*/metric", status=429, times=2))
-    assert failed(load(target, archive)) == {}
+    assert failed(load_all(target, archive)) == {}
     assert waits == [0.05, 0.05]
     assert points_of(tmp_path) == {"m/a": 30, "m/b": 30, "m/c": 30}
 
@@ -335,7 +320,7 @@ def test_it_is_not_waited_for_ever(
 
 
 def test_an_error_is_never_absent(archive: Archive, tmp_path: Path) -> None:
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     key = RunKey(PROJECT, "a")
     for status, content in ((500, b""), (403, b'{"msg": "no"}'), (400, b'{"sdk_error_code": 1}')):
         server().faults.clear()
@@ -349,7 +334,7 @@ def test_an_error_is_never_absent(archive: Archive, tmp_path: Path) -> None:
 
 
 def test_what_says_which_is_which_is_gone(archive: Archive, tmp_path: Path) -> None:
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     for one in account(tmp_path).experiments.values():
         one.assets = {k: a for k, a in one.assets.items() if a.name != "neptune/migration.json"}
     target = make(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from migration_pipeline.targets.comet.connection import imported
+from migration_pipeline.targets.comet.sdk import imported
 from migration_pipeline_tests.servers.comet import Account, Experiment, Rates
 from migration_pipeline_tests.servers.comet.account import KEPT, sample
 from migration_pipeline_tests.servers.standin import account_key

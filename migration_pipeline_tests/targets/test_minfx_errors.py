@@ -23,11 +23,12 @@ from migration_pipeline.errors import (
 )
 from migration_pipeline.neptune_server.faults import Fault, Incoming
 from migration_pipeline.targets import registry
-from migration_pipeline.targets.loading import LoadResult, load_runs, plan_load
+from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.minfx.client import MinfxTarget
 from migration_pipeline.targets.minfx.config import MinfxConfig
 from migration_pipeline.targets.neptune2.connection import Connection
 from migration_pipeline.targets.target import LoadState, ProjectMapping
+from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
     PROJECT,
     DataSet,
@@ -37,6 +38,7 @@ from migration_pipeline_tests.contract.making import (
     param,
 )
 from migration_pipeline_tests.servers.standin import account_key
+from migration_pipeline_tests.targets.loads import THREE, failed, states
 from migration_pipeline_tests.targets.minfx_backend import (
     configuration,
     make,
@@ -46,9 +48,6 @@ from migration_pipeline_tests.targets.minfx_backend import (
 
 SECRET = "c4n4ry-k3y"
 NO_MAPPING = ProjectMapping()
-RUNS = tuple(
-    RunData(name, (*curve(f"m/{name}", 30), param(f"p/{name}", "int", 1))) for name in "abc"
-)
 OPERATIONS = r"attributes/operations$"
 
 
@@ -62,21 +61,7 @@ def _no_faults() -> Iterator[None]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    return build(tmp_path, DataSet("three", RUNS))
-
-
-def load(target: MinfxTarget, archive: Archive) -> LoadResult:
-    plan = plan_load(target, archive, PROJECT)
-    return load_runs(target, archive, plan.mapping, plan.due, parallel=1)
-
-
-def failed(result: LoadResult) -> dict[str, str]:
-    return {key.run: str(error) for key, error in result.failures}
-
-
-def states(folder: Path) -> dict[str, LoadState]:
-    target = make(folder)
-    return {n: target.find(RunKey(PROJECT, n), NO_MAPPING).state for n in "abc"}
+    return build(tmp_path, THREE)
 
 
 def token(address: str, key: str = SECRET) -> SecretStr:
@@ -156,7 +141,7 @@ def test_a_token_that_runs_out_is_exchanged_again(tmp_path: Path, archive: Archi
     auth = server().auth
     assert auth
     auth.expire_tokens()
-    assert failed(load(target, archive)) == {}
+    assert failed(load_all(target, archive)) == {}
 
 
 def test_a_token_that_is_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,25 +186,25 @@ def test_a_project_of_the_other_protocol(tmp_path: Path) -> None:
 )
 def test_limits(archive: Archive, tmp_path: Path, kind: str, said: str) -> None:
     server().refusing[account_key(tmp_path)] = kind
-    messages = failed(load(make(tmp_path), archive))
+    messages = failed(load_all(make(tmp_path), archive))
     assert list(messages) == ["a", "b", "c"]
     for message in messages.values():
         assert said in message
         assert "MINFX_PROJECT" in message
-    assert set(states(tmp_path).values()) == {LoadState.ABSENT}
+    assert set(states(make(tmp_path)).values()) == {LoadState.ABSENT}
 
 
 def test_what_is_rejected_fails_its_run_and_no_other(archive: Archive, tmp_path: Path) -> None:
     content = json.dumps({"title": "value is not accepted", "errorType": "BAD_VALUE"}).encode()
     server().faults.add(Fault(OPERATIONS, body=carries("m/b"), status=400, content=content))
-    messages = failed(load(make(tmp_path), archive))
+    messages = failed(load_all(make(tmp_path), archive))
     assert list(messages) == ["b"]
     assert "refuses executeOperations (400, BAD_VALUE: value is not accepted)" in messages["b"]
     expected = dict.fromkeys("ac", LoadState.COMPLETE) | {"b": LoadState.PARTIAL}
-    assert states(tmp_path) == expected
+    assert states(make(tmp_path)) == expected
     server().faults.clear()
-    assert failed(load(make(tmp_path), archive)) == {}
-    assert set(states(tmp_path).values()) == {LoadState.COMPLETE}
+    assert failed(load_all(make(tmp_path), archive)) == {}
+    assert set(states(make(tmp_path)).values()) == {LoadState.COMPLETE}
 
 
 def test_an_error_in_an_answer_of_200_is_one(tmp_path: Path) -> None:
@@ -234,7 +219,7 @@ def test_an_error_in_an_answer_of_200_is_one(tmp_path: Path) -> None:
         execute(run, content, once=once)
 
     target._api.execute_raw = disturbed  # type: ignore[method-assign]
-    messages = failed(load(target, archive))
+    messages = failed(load_all(target, archive))
     assert "refuses: Attribute p of RUN-1 is string, not int" in messages["a"]
     assert make(tmp_path).find(RunKey(PROJECT, "a"), NO_MAPPING).state is LoadState.PARTIAL
 
@@ -247,7 +232,7 @@ def test_points_of_a_request_that_was_cut_off_are_there_once(
     """Whether the server has taken them is not known then."""
     archive = build(tmp_path, DataSet("one", (RunData("a", tuple(curve("m/a", 30))),)))
     server().faults.add(Fault(OPERATIONS, body=carries("logFloats"), times=times, **how))
-    result = load(make(tmp_path), archive)
+    result = load_all(make(tmp_path), archive)
     assert [str(run.error or run.verdict) for run in result.runs if not run.good] == []
     [run] = project(tmp_path).runs.values()
     assert run.attributes["m/a"].value.steps.tolist() == [float(i) for i in range(30)]
@@ -258,7 +243,7 @@ def test_an_answer_that_asks_for_patience_is_waited_for(archive: Archive, tmp_pa
     before = len(server().faults.violations)
     target = make(tmp_path)
     target._to._retry_seconds = 10.0
-    assert failed(load(target, archive)) == {}
+    assert failed(load_all(target, archive)) == {}
     assert server().faults.violations[before:] == []
 
 
@@ -315,7 +300,7 @@ def test_a_page_in_the_middle_of_a_load(archive: Archive, tmp_path: Path, path: 
     page = b"<!doctype html><title>Sign in</title>"
     fault = Fault(path, status=200, content=page, content_type="text/html", times=1)
     server().faults.add(fault)
-    (message,) = failed(load(make(tmp_path), archive)).values()
+    (message,) = failed(load_all(make(tmp_path), archive)).values()
     assert "something else than the protocol of Neptune 2.x" in message
     assert "Sign in" in message
 
@@ -336,13 +321,13 @@ def test_of_two_loads_at_the_same_time_the_one_that_was_emptied_is_not_complete(
             server().faults.add(
                 Fault(OPERATIONS, body=carries("logFloats"), status=400, content=refused, times=1)
             )
-            assert "BAD_VALUE" in failed(load(other, archive))["a"]
+            assert "BAD_VALUE" in failed(load_all(other, archive))["a"]
         return answer
 
     target._to.exchange = disturbed  # type: ignore[method-assign]
-    assert "was begun anew while it was loaded" in failed(load(target, archive))["a"]
+    assert "was begun anew while it was loaded" in failed(load_all(target, archive))["a"]
     assert make(tmp_path).find(RunKey(PROJECT, "a"), NO_MAPPING).state is LoadState.PARTIAL
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
 
 
 @pytest.mark.parametrize(("minimum", "refused"), [("9.9.9", True), ("0.1.0", False), ("?", False)])
@@ -357,13 +342,13 @@ def test_a_server_for_newer_clients(tmp_path: Path, minimum: str, refused: bool)
 
 
 def test_a_run_in_the_trash_is_replaced(archive: Archive, tmp_path: Path) -> None:
-    assert failed(load(make(tmp_path), archive)) == {}
+    assert failed(load_all(make(tmp_path), archive)) == {}
     target = make(tmp_path)
     [a] = [run for run in project(tmp_path).runs.values() if "m/a" in run.attributes]
     a.set("sys/trashed", "bool", True)
-    assert states(tmp_path)["a"] is LoadState.ABSENT
-    assert failed(load(target, archive)) == {}
-    assert set(states(tmp_path).values()) == {LoadState.COMPLETE}
+    assert states(make(tmp_path))["a"] is LoadState.ABSENT
+    assert failed(load_all(target, archive)) == {}
+    assert set(states(make(tmp_path)).values()) == {LoadState.COMPLETE}
     assert a.sys_id not in project(tmp_path).runs
 
 

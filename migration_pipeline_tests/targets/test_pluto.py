@@ -202,6 +202,7 @@ def test_files_beyond_the_cap_are_lost_by_name(folder: Path, tmp_path: Path) -> 
         ("f/3", "beyond 3 files", ""),
         ("f/4", "beyond 3 files", ""),
     ]
+    assert (run.report.files, run.report.bytes) == (3, 3)
     assert run.verdict
     assert run.verdict.explained == 2
     assert all(run.good for run in verify_runs(target, archive, NO_MAPPING, [run.key]).runs)

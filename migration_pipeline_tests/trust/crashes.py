@@ -23,7 +23,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.archive.store import Location, StorePath, location
+from migration_pipeline.archive.location import Location, location
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.source import Selection, Source
 

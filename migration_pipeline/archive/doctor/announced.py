@@ -17,6 +17,7 @@ from migration_pipeline.archive.doctor.diagnosis import Reason
 from migration_pipeline.archive.doctor.facts import RunFacts
 from migration_pipeline.archive.doctor.on_disk import RunOnDisk
 from migration_pipeline.archive.doctor.rules import because, some
+from migration_pipeline.archive.location import Location, stats
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
     MANIFEST_KEY,
@@ -25,7 +26,6 @@ from migration_pipeline.archive.manifest import (
     read_footer,
 )
 from migration_pipeline.archive.reader import read_parts, schema_difference
-from migration_pipeline.archive.store import Location, stats
 from migration_pipeline.errors import DamagedPartError
 
 _UNNAMED = FileInfo(-1, "")

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 
 Grade = Literal["complete", "plausible", "suspect", "damaged"]
 GRADES: tuple[Grade, ...] = get_args(Grade)

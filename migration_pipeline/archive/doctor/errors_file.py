@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from migration_pipeline.archive.archive import Archive
-from migration_pipeline.archive.store import Location, location
+from migration_pipeline.archive.location import Location, location
 from migration_pipeline.errors import ConfigError
 
 NAME = "neptune_exporter_errors.jsonl"

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from migration_pipeline.archive.doctor.errors_file import Failure
 from migration_pipeline.archive.doctor.facts import RunFacts
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.schema import FILE_TYPES, PARAMETER_TYPES
-from migration_pipeline.archive.store import Location
 
 MEMORY = "160MB"
 _ROWS_AT_ONCE, _RUNS_AT_ONCE = 100_000, 200

@@ -55,8 +55,8 @@ from migration_pipeline.archive.doctor.siblings import (
     compare_siblings,
     compare_values,
 )
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import Manifest, now, read_footer
-from migration_pipeline.archive.store import Location
 from migration_pipeline.errors import DamagedPartError, UnknownNameError
 
 _WORKERS = min(4, os.cpu_count() or 1)

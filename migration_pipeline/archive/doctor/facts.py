@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.doctor.diagnosis import Diagnosis, Reason, grade_of
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import Manifest
-from migration_pipeline.archive.store import Location
 
 
 @dataclass

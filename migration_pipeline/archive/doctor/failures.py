@@ -9,7 +9,7 @@ from migration_pipeline.archive.doctor.errors_file import Failure
 from migration_pipeline.archive.doctor.evidence import Evidence
 from migration_pipeline.archive.doctor.rules import because, some
 from migration_pipeline.archive.doctor.siblings import Found
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 
 _NAMED = """
 with said as (select distinct id, attribute, error from failures),

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 
 from migration_pipeline.archive.doctor.diagnosis import Reason
 from migration_pipeline.archive.doctor.rules import because, some
-from migration_pipeline.archive.store import Location, StorePath, stats
+from migration_pipeline.archive.location import Location, stats
+from migration_pipeline.archive.store import StorePath
 
 
 @dataclass

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place
 from migration_pipeline.archive.doctor.diagnosis import ProjectFinding
+from migration_pipeline.archive.location import Entry, Location, folders_in, scandir
 from migration_pipeline.archive.manifest import Kind, read_manifest
 from migration_pipeline.archive.reader import read_first_value
-from migration_pipeline.archive.store import Entry, Location, folders_in, scandir
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
 _TMP = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.\w{8})?\.parquet\.tmp$")

@@ -32,11 +32,12 @@ from migration_pipeline.archive.doctor.diagnosis import Diagnosis, ProjectDiagno
 from migration_pipeline.archive.doctor.evidence import CLASSES
 from migration_pipeline.archive.doctor.files import walk
 from migration_pipeline.archive.doctor.on_disk import RunOnDisk, runs_on_disk
+from migration_pipeline.archive.location import Location, local, location, sync, writing
 from migration_pipeline.archive.reader import BATCH_ROWS, read_first_value
 from migration_pipeline.archive.schema import KEY_COLUMNS, SCHEMA
-from migration_pipeline.archive.store import Location, StorePath, local, location
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.store_files import parquet_file
-from migration_pipeline.archive.writer import PART_BYTES, sync, writing
+from migration_pipeline.archive.writer import PART_BYTES
 from migration_pipeline.errors import ArchiveNotWritableError, ConfigError, DamagedPartError
 
 REPAIRED_KEY = b"migration_pipeline.repaired"

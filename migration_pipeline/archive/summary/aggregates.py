@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.location import Location, files_below, stats
 from migration_pipeline.archive.schema import FILE_TYPES, SERIES_TYPES
-from migration_pipeline.archive.store import Location, StorePath, files_below, stats
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.summary.figures import (
     ProjectFigures,
     Range,

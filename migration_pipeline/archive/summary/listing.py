@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place, RunKey
+from migration_pipeline.archive.location import Location, folders_in, scandir
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
     KINDS,
@@ -23,7 +24,6 @@ from migration_pipeline.archive.manifest import (
     read_manifest,
 )
 from migration_pipeline.archive.reader import read_first_value, schema_difference
-from migration_pipeline.archive.store import Location, folders_in, scandir
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
 

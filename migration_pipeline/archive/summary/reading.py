@@ -11,7 +11,8 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from migration_pipeline.archive.store import Location, StorePath
+from migration_pipeline.archive.location import Location
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.archive.summary.listing import ListedRun, Problem
 

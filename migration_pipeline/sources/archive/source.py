@@ -12,7 +12,7 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.diagnosis import ProjectDiagnosis
 from migration_pipeline.archive.doctor.examine import Progress, examine
 from migration_pipeline.archive.doctor.on_disk import projects_on_disk
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 from migration_pipeline.errors import ConfigError, SourceRefusedError, UnknownNameError
 from migration_pipeline.sources.projects import NAMES_VARIABLE
 from migration_pipeline.sources.source import Event, RunFailed, RunRef, Selection

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.sources.neptune2.attributes import Json
 
 UNREAD = "{count} files of artifacts could not be read where they are stored: {list}"

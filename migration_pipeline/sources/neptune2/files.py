@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from migration_pipeline.archive.layout import extension_of
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.errors import SourceUnavailableError
 from migration_pipeline.sources.fetching import OTHER_SIZE, fetch
 from migration_pipeline.sources.neptune import not_a_server

@@ -1,4 +1,4 @@
-"""The one place where comet_ml is imported, made quiet, and its errors are given our names.
+"""Requests to Comet, tried again where that may help; their errors are given our names.
 
 Requests go through the SDK's own session: its certificates, its headers, its hooks for
 authentication. Its background threads, which tell of host, git and packages, are never started.
@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,6 @@ import stamina
 
 from migration_pipeline.errors import (
     MigrationError,
-    MissingExtraError,
     TargetError,
     TargetRefusedError,
     TargetUnavailableError,
@@ -29,14 +27,10 @@ from migration_pipeline.errors import (
 from migration_pipeline.targets.comet.config import CometConfig
 from migration_pipeline.targets.comet.pace import Pace
 from migration_pipeline.targets.comet.refusals import refusal
+from migration_pipeline.targets.comet.sdk import imported
 
 log = logging.getLogger(__name__)
 
-_ENVIRONMENT = {
-    # Nothing of this machine is told to anyone, and nobody's framework is patched.
-    "COMET_DISABLE_AUTO_LOGGING": "1",
-    "COMET_ERROR_TRACKING_ENABLE": "false",
-}
 _TRIES = 4
 _FIRST_WAIT = 0.5
 _PATIENCE = 900.0
@@ -350,7 +344,7 @@ class Connection:
         """
         try:
             yield
-        except (MigrationError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except MigrationError:
             raise
         except Exception as error:
             raise self._named(error, doing) from None
@@ -367,49 +361,6 @@ class Connection:
     def scrub(self, text: str) -> str:
         """Text without the key."""
         return text.replace(self._key, "***").replace(self._key.partition("*")[0], "***")
-
-
-class _Sdk:
-    """What is used of comet_ml."""
-
-    def __init__(self) -> None:
-        import requests
-        from comet_ml import exceptions
-        from comet_ml.config.config_api import get_config
-        from comet_ml.connection import connection_url_helpers
-        from comet_ml.connection.connection_factory import get_rest_api_client
-        from comet_ml.connection.connection_upload import send_file
-        from comet_ml.data_structure import Histogram
-        from comet_ml.utils import get_comet_version
-
-        self.Histogram: Any = Histogram
-        self.get_config = get_config
-        self.get_rest_api_client = get_rest_api_client
-        self.send_file = send_file
-        self.urls = connection_url_helpers
-        self.version = str(get_comet_version())
-        self.EXPERIMENT_ALREADY_EXISTS = exceptions.EXPERIMENT_ALREADY_EXISTS
-        self.HISTOGRAM_LIMIT_REACHED = exceptions.HISTOGRAM_LIMIT_REACHED
-        self.RequestException: type[Exception] = requests.RequestException
-
-
-_sdk: list[_Sdk] = []
-
-
-def imported() -> _Sdk:
-    """Imports the SDK once; what it does to this process by that is undone."""
-    if not _sdk:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        hook = sys.excepthook
-        try:
-            _sdk.append(_Sdk())
-        except ImportError as error:
-            raise MissingExtraError("comet", "comet", "comet_ml") from error
-        finally:
-            sys.excepthook = hook
-        logging.getLogger("comet_ml").setLevel(logging.ERROR)
-    return _sdk[0]
 
 
 def _json_of(answer: Any) -> Any:

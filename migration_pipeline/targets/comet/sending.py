@@ -21,10 +21,11 @@ from migration_pipeline.mapping.points import Points, Sent
 from migration_pipeline.mapping.scan import RunScan
 from migration_pipeline.mapping.steps import Bools
 from migration_pipeline.targets.comet import histograms
-from migration_pipeline.targets.comet.connection import Connection, imported
+from migration_pipeline.targets.comet.connection import Connection
 from migration_pipeline.targets.comet.histograms import scaled
 from migration_pipeline.targets.comet.naming import whole_series
 from migration_pipeline.targets.comet.records import Records
+from migration_pipeline.targets.comet.sdk import imported
 from migration_pipeline.targets.remote.pieces import Piece
 from migration_pipeline.targets.remote.sending import Parameter, RemoteSender, Upload
 from migration_pipeline.targets.target import Meter

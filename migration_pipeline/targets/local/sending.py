@@ -20,7 +20,7 @@ import pyarrow as pa
 from migration_pipeline.archive.schema import PARAMETER_TYPES
 from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.keys import key_names, renames
+from migration_pipeline.mapping.keys import key_names
 from migration_pipeline.mapping.losses import series_losses
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Sent
@@ -121,16 +121,7 @@ class LocalSender(ABC):
         size = self._files()
         for table in list(self._pending):
             self._write_kept(table)
-        return LoadReport(
-            scan.key,
-            attributes=len(scan.attributes),
-            points=sum(n for (_, kind), n in scan.attributes.items() if kind.endswith("_series")),
-            files=sum(1 for row in scan.files if row.path is not None),
-            bytes=size,
-            losses=self.losses,
-            renames=renames(self.keys),
-            id=self.record.tracker_id,
-        )
+        return LoadReport.of(scan, self.keys, self.losses, size, self.record.tracker_id)
 
     def count(self, points: int = 0, size: int = 0) -> None:
         if self._meter:

@@ -314,8 +314,6 @@ class Connection:
             yield
         except MigrationError:
             raise
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
         except Exception as error:
             raise self._named(error, doing) from None
 

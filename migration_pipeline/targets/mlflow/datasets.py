@@ -11,7 +11,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from migration_pipeline.archive.store import Location
+from migration_pipeline.archive.location import Location
 from migration_pipeline.mapping.scan import FileRow, RunScan
 from migration_pipeline.mapping.values import without_nul
 from migration_pipeline.targets.mlflow.capabilities import (

@@ -19,11 +19,12 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from migration_pipeline import __version__
-from migration_pipeline.archive.store import Location, StorePath, below
+from migration_pipeline.archive.location import Location, below
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.keys import key_names, renames
+from migration_pipeline.mapping.keys import key_names
 from migration_pipeline.mapping.losses import series_losses
+from migration_pipeline.mapping.migration import migration_of
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.points import Points, Rows, Sent, Splitter, notes
 from migration_pipeline.mapping.scan import Cut, FileRow, RunScan, line_rows
@@ -165,18 +166,7 @@ class RemoteSender(ABC):
         size = self._files()
         self._migration()
         self._put(self._written())
-        return LoadReport(
-            self.scan.key,
-            attributes=len(self.scan.attributes),
-            points=sum(
-                n for (_, kind), n in self.scan.attributes.items() if kind.endswith("_series")
-            ),
-            files=sum(1 for row in self.scan.files if row.path is not None)
-            - sum(self.scan.left_out.values()),
-            bytes=size,
-            losses=self.losses,
-            renames=renames(self.keys),
-        )
+        return LoadReport.of(self.scan, self.keys, self.losses, size)
 
     def count(self, points: int = 0, size: int = 0) -> None:
         if self._meter:
@@ -335,29 +325,7 @@ class RemoteSender(ABC):
         ]
 
     def _migration(self) -> None:
-        scan = self.scan
-        migration = sidecar.Migration(
-            written_by=f"migration_pipeline {__version__}",
-            project=scan.key.project,
-            run=scan.key.run,
-            kind=scan.key.kind,
-            digest=scan.content.digest,
-            step_multiplier=scan.mapping.step_multiplier,
-            start=self._points_mapper.time_for_none,
-            attributes=[
-                sidecar.AttributeEntry(
-                    path=path,
-                    type=kind,
-                    rows=rows,
-                    name=self.keys.get((path, kind)) or self.files.series.get((path, kind), ""),
-                )
-                for (path, kind), rows in sorted(scan.attributes.items())
-            ],
-            renamed=renames(self.keys),
-            timeless=sorted(path for path, s in scan.series.items() if s.timeless),
-            losses=sidecar.loss_entries(self.losses),
-            damage=list(scan.run.damage),
-        )
+        migration = migration_of(self.scan, self.keys, self.files.series, self.losses)
         file = self.scratch / sidecar.MIGRATION
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(migration.model_dump(), ensure_ascii=False, indent=1)

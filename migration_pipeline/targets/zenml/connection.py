@@ -285,7 +285,7 @@ class Connection:
         """
         try:
             yield
-        except (MigrationError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except MigrationError:
             raise
         except Exception as error:
             raise self._named(error, doing) from None

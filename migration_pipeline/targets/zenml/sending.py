@@ -15,13 +15,13 @@ from uuid import UUID
 
 import pyarrow.parquet as pq
 
-from migration_pipeline import __version__
 from migration_pipeline.archive.archive import footer_rows
 from migration_pipeline.archive.schema import SCHEMA, in_memory_form
 from migration_pipeline.archive.store_files import on_this_machine
 from migration_pipeline.mapping import sidecar
-from migration_pipeline.mapping.keys import Attribute, key_names, renames
+from migration_pipeline.mapping.keys import Attribute, key_names
 from migration_pipeline.mapping.losses import series_losses
+from migration_pipeline.mapping.migration import migration_of
 from migration_pipeline.mapping.parameters import REPEATED, ParameterMapper
 from migration_pipeline.mapping.scan import Cut, RunScan
 from migration_pipeline.mapping.steps import step_text
@@ -83,15 +83,7 @@ class Sender:
         self._data()
         size = self._files()
         self._migration()
-        return LoadReport(
-            scan.key,
-            attributes=len(scan.attributes),
-            points=self._points,
-            files=sum(1 for row in scan.files if row.path is not None),
-            bytes=size,
-            losses=self.losses,
-            renames=renames(self._names),
-        )
+        return LoadReport.of(scan, self._names, self.losses, size)
 
     # --- cards ------------------------------------------------------------------------------
 
@@ -166,25 +158,7 @@ class Sender:
         return total
 
     def _migration(self) -> None:
-        scan = self.scan
-        migration = sidecar.Migration(
-            written_by=f"migration_pipeline {__version__}",
-            project=scan.key.project,
-            run=scan.key.run,
-            kind=scan.key.kind,
-            digest=scan.content.digest,
-            step_multiplier=1,
-            start=scan.facts.start or 0,
-            attributes=[
-                sidecar.AttributeEntry(
-                    path=path, type=kind, rows=rows, name=self._names.get((path, kind), "")
-                )
-                for (path, kind), rows in sorted(scan.attributes.items())
-            ],
-            renamed=renames(self._names),
-            losses=sidecar.loss_entries(self.losses),
-            damage=list(scan.run.damage),
-        ).model_dump()
+        migration = migration_of(self.scan, self._names, {}, self.losses).model_dump()
         migration["parts"] = [part_name(number) for number in range(self._parts)]
         migration["whole_in_data_only"] = sorted(self._in_data)
         with self.data.writing(MIGRATION) as stream:
