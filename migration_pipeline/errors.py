@@ -262,6 +262,18 @@ class UnreadableRunError(Terminal, SourceError):
         )
 
 
+class HeldByAnotherError(Terminal, SourceError):
+    """A run that would replace what another source brought, of which it may be a part only."""
+
+    def __init__(self, run: str, source: str) -> None:
+        super().__init__(
+            f"run {run} is in the archive already, exported from {source}; local directories may "
+            "hold a part of it only",
+            "Set MIGRATION_LOCAL_MERGE=archive to have all of both, or export into another archive "
+            "(MIGRATION_DATA_PATH, MIGRATION_FILES_PATH).",
+        )
+
+
 class IncompleteAnswerError(Transient, SourceError):
     """What arrived is shorter than, or contradicts, what the server announced."""
 

@@ -76,6 +76,10 @@ class Manifest(BaseModel):
     """Attributes (with step) whose file the source no longer had, accepted by setting."""
     notes: list[str] = Field(default_factory=list)
     """What the source could not say, in sentences."""
+    damage: list[str] = Field(default_factory=list)
+    """What the source itself had lost of the run when it was read, in clauses: it is not whole."""
+    conflicts: list[str] = Field(default_factory=list)
+    """Where two sources of the run say something else, in clauses, with which one was taken."""
     previews: bool = False
     """Points that were marked as previews at the source are among the rows, if there were any."""
     selection: str = ""

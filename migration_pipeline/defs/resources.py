@@ -20,6 +20,13 @@ from migration_pipeline.archive.doctor.errors_file import ERRORS_VARIABLE, error
 from migration_pipeline.archive.store import Location, StorePath, location
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import ConfigError, MissingSettingError
+from migration_pipeline.sources.neptune_local.config import (
+    MERGE_VARIABLE,
+    PATH_VARIABLE,
+    PROJECT_VARIABLE,
+    RUN_IDS_VARIABLE,
+    run_ids,
+)
 from migration_pipeline.sources.registry import (
     SOURCE_VARIABLE,
     SourceSettings,
@@ -129,6 +136,26 @@ class SourceResource(dg.ConfigurableResource[Any]):
         description="MIGRATION_ACCEPT_MISSING_FILES: export a run although files that it names "
         "are gone from the server's storage; its manifest names them.",
     )
+    local_path: str = Field(
+        default=settings.text(PATH_VARIABLE),
+        description=f"{PATH_VARIABLE}: of `neptune_local`: folders below which directories of "
+        f"Neptune's clients are searched, separated by {os.pathsep!r}.",
+    )
+    local_project: str = Field(
+        default=settings.text(PROJECT_VARIABLE),
+        description=f"{PROJECT_VARIABLE}: of `neptune_local`: `workspace/project` of 2.x runs, "
+        "which their directories do not say.",
+    )
+    local_run_ids: str = Field(
+        default=settings.text(RUN_IDS_VARIABLE),
+        description=f"{RUN_IDS_VARIABLE}: of `neptune_local`: `container id=run id`, "
+        "comma-separated, for 2.x directories.",
+    )
+    local_merge: str = Field(
+        default=settings.text(MERGE_VARIABLE),
+        description=f"{MERGE_VARIABLE}: of `neptune_local`: `archive`, `neptune2` or `neptune3`: "
+        "what a run is merged with that is there too; empty: with nothing.",
+    )
     _source: Source | None = PrivateAttr(default=None)
 
     def open(self, archive: ArchiveResource) -> Source:
@@ -144,6 +171,10 @@ class SourceResource(dg.ConfigurableResource[Any]):
                 self.accept_missing_files,
                 archive.open(),
                 archive.errors(),
+                [Path(one).expanduser() for one in self.local_path.split(os.pathsep) if one],
+                self.local_project,
+                run_ids(self.local_run_ids),
+                self.local_merge,
             )
             self._source = make_source(self.kind, given)
         return self._source

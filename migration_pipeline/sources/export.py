@@ -225,6 +225,8 @@ class _OpenRun:
             modified=event.run.modified,
             missing_files=event.missing_files,
             notes=event.notes,
+            damage=event.damage,
+            conflicts=event.conflicts,
             selection=selection.describe_attributes(),
             previews=selection.previews,
         )

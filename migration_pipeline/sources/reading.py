@@ -76,6 +76,22 @@ class Remark:
     count: int = 1
 
 
+@dataclass(frozen=True)
+class Damage:
+    """What of a run is lost at the source, as a clause; the rest of it is read."""
+
+    run: RunRef
+    text: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Where two sources of a run differ, as a clause."""
+
+    run: RunRef
+    text: str
+
+
 class Task:
     """Work for some runs, done a request at a time.
 
@@ -104,7 +120,8 @@ class Task:
         return not isinstance(error, Transient)
 
 
-Item = Rows | DownloadedFile | RunRestarted | RunFailed | Selected | Missing | Remark | Task
+Told = Selected | Missing | Remark | Damage | Conflict
+Item = Rows | DownloadedFile | RunRestarted | RunFailed | Told | Task
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,8 @@ class _Run:
     error: MigrationError | None = None
     missing: list[str] = field(default_factory=list)
     remarks: dict[str, list[Remark]] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
     attributes: int = 0
 
 
@@ -188,7 +207,7 @@ class Reading:
             else:
                 self._note(item)
 
-    def _note(self, item: RunFailed | Selected | Missing | Remark) -> None:
+    def _note(self, item: RunFailed | Told) -> None:
         state = self._runs[item.run]
         if isinstance(item, RunFailed):
             state.error = state.error or item.error
@@ -197,6 +216,10 @@ class Reading:
             state.attributes += item.attributes
         elif isinstance(item, Missing):
             state.missing.append(item.name)
+        elif isinstance(item, Damage):
+            state.damage.append(item.text)
+        elif isinstance(item, Conflict):
+            state.conflicts.append(item.text)
         else:
             state.remarks.setdefault(item.sentence, []).append(item)
 
@@ -218,7 +241,13 @@ class Reading:
             if state.error:
                 yield RunFailed(run, state.error)
             else:
-                yield RunDone(run, missing_files=state.missing, notes=_notes(state))
+                yield RunDone(
+                    run,
+                    missing_files=state.missing,
+                    notes=_notes(state),
+                    damage=state.damage,
+                    conflicts=state.conflicts,
+                )
 
     # The rest runs in worker threads.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import SecretStr
 
@@ -28,6 +29,8 @@ class SourceSettings:
         accept_missing_files: export runs although files that they name are gone.
         archive: where exports go, and where the source `archive` has its runs.
         errors: neptune-exporter's errors files that belong to it.
+        local_paths, local_project, local_run_ids, local_merge: of `neptune_local`, as its settings
+            have them.
     """
 
     token_variable: str = "NEPTUNE_API_TOKEN"
@@ -35,6 +38,10 @@ class SourceSettings:
     accept_missing_files: bool = False
     archive: Archive | None = None
     errors: Sequence[Location] = ()
+    local_paths: Sequence[Path] = ()
+    local_project: str = ""
+    local_run_ids: Mapping[str, str] = field(default_factory=dict)
+    local_merge: str = ""
 
     def token(self) -> SecretStr:
         """The token.
@@ -83,10 +90,36 @@ def _archive(settings: SourceSettings) -> Source:
     return ArchiveSource(settings.archive, settings.errors)
 
 
+def _neptune_local(settings: SourceSettings) -> Source:
+    from migration_pipeline.sources.neptune_local.config import (
+        MERGE_VARIABLE,
+        PATH_VARIABLE,
+        MergeWith,
+        NeptuneLocalConfig,
+    )
+    from migration_pipeline.sources.neptune_local.source import NeptuneLocalSource
+
+    if not settings.local_paths:
+        raise MissingSettingError(PATH_VARIABLE, "reading what Neptune's clients left on disk")
+    merge = settings.local_merge
+    known = get_args(MergeWith)
+    if merge not in known:
+        raise UnknownNameError("source to merge with", merge, known[1:], MERGE_VARIABLE)
+    config = NeptuneLocalConfig(
+        paths=tuple(settings.local_paths),
+        project=settings.local_project,
+        run_ids=settings.local_run_ids,
+        merge=merge,
+    )
+    server = make_source(merge, settings) if merge not in ("", "archive") else None
+    return NeptuneLocalSource(config, settings.archive, server)
+
+
 SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
     "archive": _archive,
     "neptune2": _neptune2,
     "neptune3": _neptune3,
+    "neptune_local": _neptune_local,
 }
 """To add a source: fill in its folder, add a line here."""
 

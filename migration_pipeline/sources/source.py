@@ -152,13 +152,19 @@ class DownloadedFile:
 
 @dataclass(frozen=True)
 class RunDone:
-    """Everything of this run was yielded. `sys_id` is its handle where that says nothing else."""
+    """Everything of this run that can be had was yielded.
+
+    `sys_id` is its handle where that says nothing else. `damage` says what of it is lost at the
+    source, `conflicts` where two sources of it differ; clauses, as `Manifest` has them.
+    """
 
     run: RunRef
     parent: str | None = None
     sys_id: str | None = None
     missing_files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

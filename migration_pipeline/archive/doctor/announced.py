@@ -64,6 +64,8 @@ def look_at_announced(run: RunOnDisk, facts: RunFacts, manifest: Manifest, thoro
     if thorough and not any(reason.proof for reason in facts.reasons):
         facts.reasons += differing_digests(run, facts.files_root, manifest)
         facts.proven = True
+    facts.reasons += [because("source_damaged", text) for text in manifest.damage]
+    facts.reasons += [because("sources_differ", text) for text in manifest.conflicts]
     facts.claims = [_claims(manifest.files)]
     facts.notes += _notes(manifest, thorough)
 
