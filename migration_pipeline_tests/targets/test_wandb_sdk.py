@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from migration_pipeline import wandb_sdk
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.errors import StoreNotWritableError
 from migration_pipeline.mapping.terms import ProjectMapping
@@ -25,7 +26,6 @@ from migration_pipeline.targets.loading import plan_load, verify_runs
 from migration_pipeline.targets.target import LoadState
 from migration_pipeline.targets.wandb import capabilities, documents
 from migration_pipeline.targets.wandb.client import WandbTarget
-from migration_pipeline.targets.wandb.offline import sdk
 from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
     NAN,
@@ -382,7 +382,7 @@ def test_limits_are_the_sdks() -> None:
 
 
 def test_calls_fit_the_sdk() -> None:
-    records, store = sdk()
+    records, store = wandb_sdk.records("target")
     for name, arguments in {
         "open_for_write": ("file",),
         "open_for_scan": ("file",),
