@@ -139,8 +139,8 @@ class SourceResource(dg.ConfigurableResource[Any]):
     )
     local_path: str = Field(
         default=settings.text(PATH_VARIABLE),
-        description=f"{PATH_VARIABLE}: of `neptune_local`: folders below which directories of "
-        f"Neptune's clients are searched, separated by {os.pathsep!r}.",
+        description=f"{PATH_VARIABLE}: of `neptune_local` and `wandb`: folders below which the "
+        f"directories that clients left are searched, separated by {os.pathsep!r}.",
     )
     local_project: str = Field(
         default=settings.text(PROJECT_VARIABLE),

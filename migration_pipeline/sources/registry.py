@@ -30,7 +30,7 @@ class SourceSettings:
         archive: where exports go, and where the source `archive` has its runs.
         errors: neptune-exporter's errors files that belong to it.
         local_paths, local_project, local_run_ids, local_merge: of `neptune_local`, as its settings
-            have them.
+            have them; the first is of `wandb`, too.
     """
 
     token_variable: str = "NEPTUNE_API_TOKEN"
@@ -115,11 +115,33 @@ def _neptune_local(settings: SourceSettings) -> Source:
     return NeptuneLocalSource(config, settings.archive, server)
 
 
+def _wandb(settings: SourceSettings) -> Source:
+    from migration_pipeline.sources.wandb.config import KEY_VARIABLE, WandbSourceConfig
+    from migration_pipeline.sources.wandb.source import WandbSource
+
+    variable = settings.token_variable
+    if variable == SourceSettings.token_variable:
+        variable = KEY_VARIABLE
+    given = {
+        "base_url": os.environ.get("WANDB_BASE_URL", "").strip(),
+        "entity": os.environ.get("WANDB_ENTITY", "").strip(),
+        "api_key": os.environ.get(variable, "").strip(),
+        "local_paths": tuple(settings.local_paths),
+    }
+    config = WandbSourceConfig.model_validate(
+        {name: value for name, value in given.items() if value}
+        | {"workers": settings.workers, "accept_missing_files": settings.accept_missing_files}
+    )
+    config.url  # noqa: B018  raises for one that is none
+    return WandbSource(config)
+
+
 SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
     "archive": _archive,
     "neptune2": _neptune2,
     "neptune3": _neptune3,
     "neptune_local": _neptune_local,
+    "wandb": _wandb,
 }
 """To add a source: fill in its folder, add a line here."""
 

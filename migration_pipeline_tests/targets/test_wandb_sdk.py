@@ -8,16 +8,15 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from migration_pipeline import wandb_sdk
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.errors import StoreNotWritableError
 from migration_pipeline.mapping.terms import ProjectMapping
@@ -25,7 +24,6 @@ from migration_pipeline.targets.loading import plan_load, verify_runs
 from migration_pipeline.targets.target import LoadState
 from migration_pipeline.targets.wandb import capabilities, documents
 from migration_pipeline.targets.wandb.client import WandbTarget
-from migration_pipeline.targets.wandb.offline import sdk
 from migration_pipeline_tests.contract.disturbing import load_all
 from migration_pipeline_tests.contract.making import (
     NAN,
@@ -40,6 +38,7 @@ from migration_pipeline_tests.contract.making import (
     param,
     write_run,
 )
+from migration_pipeline_tests.listening import listening_pluto
 from migration_pipeline_tests.machine import obeying_permissions
 from migration_pipeline_tests.servers.standin import account_key
 from migration_pipeline_tests.servers.wandb.runs import Run
@@ -257,27 +256,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pluto() -> Iterator[tuple[dict[str, str], list[Any]]]:
-    """Settings of a Pluto that is nowhere but here, and who came to it."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    came: list[Any] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, address = listening.accept()
-            except OSError:
-                return
-            came.append(address)
-            connection.close()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    names = ("APP", "API", "INGEST", "PY")
-    yield {"PLUTO_API_KEY": "p" * 40, **{f"PLUTO_URL_{n}": url for n in names}}, came
-    listening.shutdown(socket.SHUT_RDWR)
-    listening.close()
-    thread.join(timeout=10)
+    with listening_pluto() as found:
+        yield found
 
 
 LOAD = """
@@ -382,7 +362,7 @@ def test_limits_are_the_sdks() -> None:
 
 
 def test_calls_fit_the_sdk() -> None:
-    records, store = sdk()
+    records, store = wandb_sdk.records("target")
     for name, arguments in {
         "open_for_write": ("file",),
         "open_for_scan": ("file",),

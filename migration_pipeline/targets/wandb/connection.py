@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import netrc
-import os
 import re
 import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import stamina
 
 from migration_pipeline import __version__
 from migration_pipeline.errors import (
-    ConfigError,
     MigrationError,
     MissingSettingError,
     TargetError,
@@ -33,6 +29,7 @@ from migration_pipeline.errors import (
     TargetUnavailableError,
 )
 from migration_pipeline.targets.wandb.config import WandbConfig
+from migration_pipeline.wandb_sdk import key_of_login
 
 _ATTEMPTS = 5
 _CONNECT_SECONDS = 5.0
@@ -86,7 +83,7 @@ class Connection:
         Raises:
             MissingSettingError: none is set, and nobody has logged in.
         """
-        key = self._config.api_key.get_secret_value().strip() or _key_of_login(self.url)
+        key = self._config.api_key.get_secret_value().strip() or key_of_login(self.url)
         if not key:
             raise MissingSettingError(
                 "WANDB_API_KEY", f"W&B at {self.address} (or `wandb login --host {self.address}`)"
@@ -260,20 +257,6 @@ class Connection:
         except (TargetRefusedError, KeyError, TypeError):
             return frozenset()
         return frozenset(one["name"] for one in found or () if one["isEnabled"])
-
-
-def _key_of_login(url: str) -> str:
-    """That of ~/.netrc, where `wandb login` writes it (sdk/lib/wbauth/wbnetrc.py)."""
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        found = netrc.netrc(path).authenticators(urlsplit(url).netloc)
-    except FileNotFoundError:
-        return ""
-    except (netrc.NetrcParseError, OSError) as error:
-        raise ConfigError(
-            f"{path} cannot be read: {_first_line(error)}", "Correct it, or set WANDB_API_KEY."
-        ) from None
-    return found[2] if found else ""
 
 
 def _message(answer: requests.Response) -> str:

@@ -17,25 +17,23 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
-from migration_pipeline.errors import MissingExtraError, StoreNotWritableError
+from migration_pipeline.errors import StoreNotWritableError
 from migration_pipeline.targets.remote.sending import Upload
 from migration_pipeline.targets.wandb.capabilities import HISTORY_PAGE, STEP
 from migration_pipeline.targets.wandb.connection import BurntIdError
 from migration_pipeline.targets.wandb.naming import attempt_id, attempt_of
 from migration_pipeline.targets.wandb.rows import OWN, Row
 from migration_pipeline.targets.wandb.runs import First, FoundRun, config_of, time_of
+from migration_pipeline.wandb_sdk import records
 
 _OURS = "neptune-run.json"
 _LOADING, _GONE, _WRITTEN = "neptune-loading-", "neptune-deleted-", "neptune-written-"
-_lock = threading.Lock()
 
 
 class Offline:
@@ -48,7 +46,7 @@ class Offline:
         self._open: dict[str, _Writing] = {}
 
     def check(self) -> None:
-        sdk()
+        records("target")
         with self._writing():
             self._root.mkdir(parents=True, exist_ok=True)
         if not os.access(self._root, os.W_OK):
@@ -179,7 +177,7 @@ class _Writing:
     """The `.wandb` file of one run, in the order in which `wandb sync` wants its records."""
 
     def __init__(self, folder: Path, run: FoundRun, first: First, entity: str) -> None:
-        self._pb, store = sdk()
+        self._pb, store = records("target")
         self._folder, self._run, self._first = folder, run, first
         self.summary = "{}"
         self._number = 0
@@ -253,7 +251,7 @@ class _Writing:
 
 
 def _records(path: Path) -> Iterator[Any]:
-    pb, store = sdk()
+    pb, store = records("target")
     scan = store()
     scan.open_for_scan(str(path))
     try:
@@ -263,22 +261,3 @@ def _records(path: Path) -> Iterator[Any]:
             yield record
     finally:
         scan.close()
-
-
-def sdk() -> tuple[Any, Any]:
-    """The SDK's records and the file that it keeps them in.
-
-    pluto-ml's hook, which would patch `wandb.init` to log to Pluto as well, does not see this
-    import: nothing here calls `wandb.init`, and the hook imports all of pluto-ml.
-    """
-    with _lock:
-        hooks = [f for f in sys.meta_path if type(f).__module__ == "pluto._wandb_hook"]
-        sys.meta_path[:] = [f for f in sys.meta_path if f not in hooks]
-        try:
-            from wandb.proto import wandb_internal_pb2
-            from wandb.sdk.internal.datastore import DataStore
-        except ImportError as error:
-            raise MissingExtraError("wandb", "wandb", "wandb") from error
-        finally:
-            sys.meta_path[:0] = hooks
-    return wandb_internal_pb2, DataStore

@@ -31,7 +31,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from migration_pipeline_tests.servers.standin import StandIn
-from migration_pipeline_tests.servers.wandb.runs import RefusedError, Run
+from migration_pipeline_tests.servers.wandb.artifacts import Artifact
+from migration_pipeline_tests.servers.wandb.runs import RefusedError, Run, connection
 from migration_pipeline_tests.servers.wandb.schema import answer
 from migration_pipeline_tests.servers.wandb.state import Account, Project
 
@@ -61,6 +62,7 @@ class Wandb(StandIn[Account]):
             Route("/files/{entity}/{project}/{run}/file_stream", self._stream, methods=["POST"]),
             Route("/storage/{place}/{run}/{name:path}", self._put, methods=["PUT"]),
             Route("/storage/{place}/{run}/{name:path}", self._get, methods=["GET"]),
+            Route("/artifacts/{place}/{key:path}", self._artifact, methods=["PUT", "GET"]),
         ]
 
     def _account_of(self, request: Request) -> Account:
@@ -136,6 +138,18 @@ class Wandb(StandIn[Account]):
             return _refused(RefusedError(404, "file not found"))
         return Response(file.content, media_type="application/octet-stream")
 
+    async def _artifact(self, request: Request) -> Response:
+        account = self._places.get(request.path_params["place"])
+        file = account.registry.stored_at(request.path_params["key"]) if account else None
+        if file is None:
+            return _refused(RefusedError(404, "file not found"))
+        if request.method == "PUT":
+            file.content = await request.body()
+            return Response()
+        if file.content is None:
+            return _refused(RefusedError(404, "file not found"))
+        return Response(file.content, media_type="application/octet-stream")
+
     def _run_at(self, request: Request) -> tuple[Account, Run]:
         account = self._places.get(request.path_params["place"])
         if account is None:
@@ -159,7 +173,7 @@ class _Root:
 
     def entity(self, info: Any, name: str | None = None) -> dict[str, Any]:
         self.account.check_entity(name)
-        return {"id": f"entity-{name}", "name": self.account.entity, "xxhashDigestsEnabled": False}
+        return {"id": f"entity-{name}", "name": self.account.entity}
 
     def project(
         self,
@@ -174,7 +188,53 @@ class _Root:
     @property
     def serverInfo(self) -> dict[str, Any]:  # noqa: N802
         names = self.account.rules.features
-        return {"features": [{"name": name, "isEnabled": True} for name in names]}
+        return {
+            "features": [{"name": name, "isEnabled": True} for name in names],
+            "cliVersionInfo": {"max_cli_version": "0.29.0"},
+        }
+
+    def models(
+        self,
+        info: Any,
+        entityName: str | None = None,  # noqa: N803
+        after: str | None = None,
+        first: int | None = None,
+    ) -> dict[str, Any]:
+        self.account.check_entity(entityName)
+        return connection(list(self.account.projects.values()), after, min(first or 50, 1000))
+
+    def artifact(self, info: Any, id: str) -> Artifact:
+        return self.account.registry.by_id(id)
+
+    def clientIDMapping(self, info: Any, clientID: str) -> dict[str, str] | None:  # noqa: N802, N803
+        return self.account.registry.server_id(clientID)
+
+    def upsertSweep(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"sweep": self.account.upsert_sweep(input), "configValidationWarnings": []}
+
+    def createArtifact(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.account.check_write()
+        project = self.account.made(input["entityName"], input["projectName"])
+        return {"artifact": self.account.registry.create(project, input)}
+
+    def createArtifactManifest(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.account.check_write()
+        return self.account.registry.new_manifest(input)
+
+    def createArtifactFiles(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.account.check_write()
+        registry = self.account.registry
+        files = [
+            registry.by_id(one["artifactID"]).to_upload(one["name"])
+            for one in input["artifactFiles"]
+        ]
+        return {"files": connection(files, None, len(files))}
+
+    def commitArtifact(self, info: Any, input: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.account.check_write()
+        artifact = self.account.registry.by_id(input["artifactID"])
+        artifact.state = "COMMITTED"
+        return {"artifact": artifact}
 
     def organization(self, info: Any, name: str | None = None) -> dict[str, Any]:
         return {"featureFlags": []}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from migration_pipeline_tests.servers.wandb.artifacts import Artifact
     from migration_pipeline_tests.servers.wandb.state import Project
 
 
@@ -33,6 +34,11 @@ class File:
     name: str
     where: str
     content: bytes | None = None
+    artifact: Any = None
+
+    @property
+    def storagePath(self) -> str:  # noqa: N802
+        return self.name
 
     @property
     def id(self) -> str:
@@ -57,6 +63,13 @@ class File:
     def md5(self) -> str:
         return base64.b64encode(hashlib.md5(self.content or b"").digest()).decode()
 
+    @property
+    def displayName(self) -> str:  # noqa: N802
+        """Of a file of an artifact, whose own name is that of what is stored."""
+        return self.name
+
+    uploadMultipartUrls = digest = None  # noqa: N815
+    uploadHeaders = ()  # noqa: N815
     mimetype, updatedAt = "application/octet-stream", "2026-01-01T00:00:00"  # noqa: N815
 
 
@@ -77,13 +90,14 @@ class Run:
     notes: str = ""
     description: str | None = None
     lines: list[str] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
+    monitored: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     held: dict[str, File] = field(default_factory=dict)
     parent: Run | None = None
     shared: int = -1
     """`_step` of the last row that it shares with its parent."""
-    sweepName = systemMetrics = None  # noqa: N815
+    sweepName: str | None = None  # noqa: N815
+    logged: list[Artifact] = field(default_factory=list)
     readOnly = stopped = False  # noqa: N815
     createdAt = heartbeatAt = "2026-01-01T00:00:00"  # noqa: N815
 
@@ -96,6 +110,14 @@ class Run:
         return self.project.account.viewer
 
     @property
+    def systemMetrics(self) -> str:  # noqa: N802
+        """The last of each (A)."""
+        found: dict[str, Any] = {}
+        for line in self.monitored:
+            found |= json.loads(line)
+        return json.dumps({k: v for k, v in found.items() if k.startswith("system.")})
+
+    @property
     def historyLineCount(self) -> int:  # noqa: N802
         return len(self.lines)
 
@@ -105,7 +127,7 @@ class Run:
 
     @property
     def eventsLineCount(self) -> int:  # noqa: N802
-        return len(self.events)
+        return len(self.monitored)
 
     @property
     def historyTail(self) -> str:  # noqa: N802
@@ -113,7 +135,7 @@ class Run:
 
     @property
     def eventsTail(self) -> str:  # noqa: N802
-        return json.dumps(self.events[-1:])
+        return json.dumps(self.monitored[-1:])
 
     def wandbConfig(self, info: Any, keys: list[str] | None = None) -> str:  # noqa: N802
         own = json.loads(self.config).get("_wandb", {}).get("value", {})
@@ -153,6 +175,20 @@ class Run:
         if len(found) > most:
             found = [found[i * len(found) // most] for i in range(most)]
         return [_shown(line) for line in found] if rules.numbers_as_text else found
+
+    def events(self, info: Any, samples: int | None = None) -> list[str]:
+        """Rows of system metrics in the order in which they came, sampled above `samples` (A)."""
+        most = min(self.project.account.rules.page, samples or 500)
+        found = self.monitored
+        if len(found) > most:
+            found = [found[i * len(found) // most] for i in range(most)]
+        return [_shown(line) for line in found]
+
+    def outputArtifacts(  # noqa: N802
+        self, info: Any, after: str | None = None, first: int | None = None
+    ) -> dict[str, Any]:
+        done = [artifact for artifact in self.logged if artifact.state == "COMMITTED"]
+        return connection(done, after, min(first or 50, 1000))
 
     def sampledHistory(self, info: Any, specs: list[str]) -> list[list[Any]]:  # noqa: N802
         found = []

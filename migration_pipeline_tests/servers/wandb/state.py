@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from migration_pipeline_tests.servers.wandb.artifacts import Collection, Registry, Sweep
 from migration_pipeline_tests.servers.wandb.runs import File, RefusedError, Run, connection
 
 LINE_BYTES = 10 * 2**20
@@ -50,7 +51,10 @@ class Project:
     of: dict[str, Run] = field(default_factory=dict)
     burnt: set[str] = field(default_factory=set)
     """Ids of runs that were deleted: none can be used again (D, I)."""
-    readOnly = False  # noqa: N815
+    collections: dict[str, Collection] = field(default_factory=dict)
+    swept: dict[str, Sweep] = field(default_factory=dict)
+    readOnly = isBenchmark = False  # noqa: N815
+    createdAt = "2026-01-01T00:00:00"  # noqa: N815
 
     @property
     def internalId(self) -> str:  # noqa: N802
@@ -71,6 +75,32 @@ class Project:
         if name not in self.of and not missingOk:
             raise RefusedError(404, f"could not find run {name}")
         return self.of.get(name)
+
+    @property
+    def user(self) -> dict[str, Any]:
+        return self.account.viewer
+
+    @property
+    def totalSweeps(self) -> int:  # noqa: N802
+        return len(self.swept)
+
+    def sweeps(
+        self,
+        info: Any,
+        after: str | None = None,
+        first: int | None = None,
+        filters: str | None = None,
+    ) -> dict[str, Any]:
+        return connection(list(self.swept.values()), after, min(first or 50, 1000))
+
+    def sweep(self, info: Any, sweepName: str) -> Sweep | None:  # noqa: N803
+        return self.swept.get(sweepName)
+
+    def artifactType(self, info: Any, name: str) -> dict[str, Any]:  # noqa: N802
+        return {"name": name, "artifactCollection": self.artifactCollection}
+
+    def artifactCollection(self, info: Any, name: str) -> Collection | None:  # noqa: N802
+        return self.collections.get(name)
 
     def _found(self, filters: str | None) -> list[Run]:
         wanted = json.loads(filters or "{}")
@@ -121,6 +151,11 @@ class Account:
     rules: Rules = field(default_factory=Rules)
     projects: dict[str, Project] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(
+            lambda key: f"{self.address()}/artifacts/{self.place}/{quote(key)}"
+        )
 
     @property
     def place(self) -> str:
@@ -211,6 +246,19 @@ class Account:
                 setattr(run, attribute, given[field_name])
         return {"bucket": run, "inserted": inserted}
 
+    def upsert_sweep(self, given: dict[str, Any]) -> Sweep:
+        self.check_write()
+        project = self.made(given.get("entityName"), given.get("projectName") or "uncategorized")
+        sweep = next((s for s in project.swept.values() if s.id == given.get("id")), None)
+        if sweep is None:
+            name = f"sweep{len(project.swept) + 1}"
+            sweep = Sweep(f"{project.id}-{name}", name, project, given["config"])
+            project.swept[name] = sweep
+        for name in ("state", "description", "displayName"):
+            if given.get(name) is not None:
+                setattr(sweep, name, given[name])
+        return sweep
+
     def delete(self, run_id: str) -> None:
         self.check_write()
         run = self.by_id(run_id)
@@ -237,7 +285,7 @@ class Account:
             if name == "wandb-summary.json":
                 run.summaryMetrics = content[-1]
                 continue
-            lines = {"wandb-history.jsonl": run.lines, "wandb-events.jsonl": run.events}
+            lines = {"wandb-history.jsonl": run.lines, "wandb-events.jsonl": run.monitored}
             held = lines.get(name, run.logs)
             offset = min(part.get("offset", 0), len(held))
             held[offset : offset + len(content)] = content
@@ -256,6 +304,7 @@ _FIELDS = {
     "commit": "commit",
     "host": "host",
     "tags": "tags",
+    "sweep": "sweepName",
 }
 
 

@@ -1,0 +1,433 @@
+"""Runs from a W&B server: a group's facts in one request, then each run's rows, files, artifacts.
+
+History comes by `scan_history`, which is not sampled, a page of steps at a time. Its pages count
+steps and not rows, so a history with gaps gets longer ones. That all rows came is seen in W&B's own
+count of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from migration_pipeline.errors import RunGoneError
+from migration_pipeline.sources.fetching import OTHER_SIZE, fetch
+from migration_pipeline.sources.reading import Item, Missing, Remark, Selected, Task
+from migration_pipeline.sources.source import DownloadedFile, RunFailed, RunRef, Selection
+from migration_pipeline.sources.wandb.attributes import Attributes, RunFacts, branch_of, utc
+from migration_pipeline.sources.wandb.client import Gone, WandbClient
+from migration_pipeline.sources.wandb.files import (
+    REFERENCES,
+    ArtifactFacts,
+    artifact_items,
+    as_file,
+    as_medium,
+    lines_of,
+    pack,
+)
+from migration_pipeline.sources.wandb.history import History, Medium
+from migration_pipeline.sources.wandb.names import OUTPUT_LOG, of_file
+
+GROUP_RUNS = 50
+_ROWS, _CELLS = 1_000, 1_000_000
+"""Rows of history that are one batch, and about as many in a page; values in a page."""
+_SURE = 10_000
+"""So many rows of a page any server gives; what it gives at most is unknown."""
+_MOST_PAGES = 100_000
+_FILES_A_TASK = 8
+SAMPLED_SYSTEM = "W&B counts {count} rows of system metrics more than it gives"
+FEWER_ROWS = "W&B counts {count} rows of history more than it gives"
+SWEEP_GONE = "the sweep {list} is not there any more"
+
+
+@dataclass
+class Reader:
+    """What all tasks of one reading use. For all threads."""
+
+    client: WandbClient
+    selection: Selection
+    scratch: Path
+    sweeps: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    parents: dict[RunRef, str] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def target(self) -> Path:
+        """A path that no other download has."""
+        return self.scratch / str(next(self._numbers))
+
+
+class _OfOne(Task):
+    """A task for one run; `entry` is the SDK's."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any) -> None:
+        super().__init__([run])
+        self._reader, self._run, self._entry = reader, run, entry
+
+    def split(self) -> Sequence[Task]:
+        return []
+
+
+class Group(Task):
+    """Config, summary and what else is known of some runs of a project."""
+
+    def __init__(self, reader: Reader, runs: Sequence[RunRef]) -> None:
+        super().__init__(runs)
+        self._reader = reader
+
+    def advance(self) -> Iterator[Item]:
+        # Gathered first: after an error the runs are asked for one by one.
+        items: list[Item] = []
+        for run in self.runs:
+            if run.key.kind == "project":
+                items += self._project(run)
+        if of_runs := [run for run in self.runs if run.key.kind == "run"]:
+            items += self._runs(of_runs)
+        self.finished = True
+        yield from items
+
+    def _runs(self, runs: Sequence[RunRef]) -> Iterator[Item]:
+        client, project = self._reader.client, runs[0].key.project
+        ids = [run.key.run for run in runs]
+        listed = client.runs(project, ids, full=True, page=GROUP_RUNS)
+        entries = {entry.id: entry for entry in listed}
+        monitored = client.line_counts(project, ids)
+        for run in runs:
+            if run.key.run in entries:
+                yield from self._run(run, entries[run.key.run], monitored.get(run.key.run, 0))
+            else:
+                yield RunFailed(run, RunGoneError(f"run {run.key}"))
+
+    def split(self) -> Sequence[Task]:
+        return [Group(self._reader, [run]) for run in self.runs]
+
+    def _run(self, run: RunRef, entry: Any, monitored: int) -> Iterator[Item]:
+        reader = self._reader
+        attributes = Attributes(run, reader.selection)
+        facts = facts_of(entry)
+        if facts.branch:
+            reader.parents[run] = facts.branch.parent
+        attributes.put_facts(facts)
+        if entry.sweep_name:
+            try:
+                attributes.put(("wandb", "sweep"), self._sweep(run, entry))
+            except Gone:
+                yield Remark(run, SWEEP_GONE, entry.sweep_name)
+        yield from attributes.items()
+        first = int(facts.branch.step) + 1 if facts.branch else 0
+        yield Scan(reader, run, entry, first)
+        if monitored:
+            yield System(reader, run, entry, monitored)
+        yield Artifacts(reader, run, entry)
+
+    def _sweep(self, run: RunRef, entry: Any) -> dict[str, Any]:
+        key = run.key.project, entry.sweep_name
+        if key not in self._reader.sweeps:
+            said = self._reader.client.sweep(entry)
+            self._reader.sweeps[key] = {
+                name: value
+                for name, value in said.items()
+                if value is not None and not name.startswith("__")
+            }
+        return self._reader.sweeps[key]
+
+    def _project(self, run: RunRef) -> Iterator[Item]:
+        """A project's own facts: the description is the one that the vendor's script gives it."""
+        entity, name = self._reader.client.project_at(run.key.project)
+        url = f"{self._reader.client.app_url}{quote(entity)}/{quote(name)}"
+        attributes = Attributes(run, self._reader.selection)
+        for keys, value in (
+            (("sys", "id"), run.key.run),
+            (("sys", "name"), name),
+            (("sys", "description"), f"Exported from {url}"),
+            (("wandb_url",), url),
+        ):
+            attributes.put(keys, value)
+        yield from attributes.items()
+
+
+def facts_of(entry: Any) -> RunFacts:
+    """What `wandb.apis.public.Run` says, its heavy fields loaded."""
+    said = entry._attrs
+    user = said.get("user") or {}
+    return RunFacts(
+        id=entry.id,
+        entity=entry.entity,
+        project=entry.project,
+        name=said.get("displayName") or "",
+        notes=said.get("notes") or "",
+        tags=tuple(said.get("tags") or ()),
+        group=said.get("group") or "",
+        state=said.get("state") or "",
+        owner=user.get("username") or user.get("name") or "",
+        created=utc(said.get("createdAt")),
+        modified=utc(said.get("heartbeatAt")),
+        branch=branch_of(entry.rawconfig.get("_wandb")),
+        config=entry.config,
+        summary=entry.summary_metrics,
+        said={
+            "url": entry.url,
+            "path": "/".join((entry.entity, entry.project, entry.id)),
+            "storage_id": said.get("id"),
+            "job_type": said.get("jobType"),
+            "sweep_name": said.get("sweepName"),
+            "commit": said.get("commit"),
+            "description": said.get("description"),
+            "notes": said.get("notes"),
+            "read_only": said.get("readOnly"),
+            "created_at": said.get("createdAt"),
+            "heartbeat_at": said.get("heartbeatAt"),
+            "history_line_count": said.get("historyLineCount"),
+            "user": {key: user[key] for key in ("name", "username") if user.get(key)} or None,
+            "system_metrics": entry.system_metrics or None,
+            "rawconfig": {"_wandb": internal}
+            if (internal := entry.rawconfig.get("_wandb"))
+            else None,
+        },
+    )
+
+
+class Scan(_OfOne):
+    """A run's history, and then its files: those that rows name belong to these."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, first: int) -> None:
+        super().__init__(reader, run, entry)
+        self._first = first
+        self._lines = int(entry._attrs.get("historyLineCount") or 0)
+
+    def advance(self) -> Iterator[Item]:
+        named: set[bytes] = set()
+        if self._lines:
+            yield from self._rows(named)
+        yield Files(self._reader, self._run, self._entry, named)
+        self.finished = True
+
+    def _rows(self, named: set[bytes]) -> Iterator[Item]:
+        keys = self._entry._attrs.get("historyKeys") or {}
+        rows = max(10, min(_ROWS, _CELLS // max(1, len(keys.get("keys") or ()))))
+        steps = max(0, int(keys.get("lastStep", -1)) + 1 - self._first)
+        page = max(rows, rows * steps // self._lines)
+        # Beyond that a server may give fewer rows than a page has; what had been yielded by then
+        # could not be taken back without the run's other tasks, so they are counted first.
+        doubtful = min(page, self._lines) > _SURE
+        if doubtful and steps // _SURE <= _MOST_PAGES and not self._comes_whole(page):
+            page = _SURE
+        yield from self._scan(page, named)
+
+    def _comes_whole(self, page: int) -> bool:
+        rows = sum(1 for _ in self._reader.client.scan(self._entry, page, self._first))
+        return rows >= self._lines
+
+    def _scan(self, page: int, named: set[bytes]) -> Iterator[Item]:
+        reader = self._reader
+        history = History(self._run, reader.selection)
+        for row in reader.client.scan(self._entry, page, self._first):
+            history.add(row)
+            if history.rows % _ROWS == 0:
+                yield from self._page(history, named)
+        yield from self._page(history, named)
+        yield from history.end()
+        if history.rows < self._lines:
+            yield Remark(self._run, FEWER_ROWS, count=self._lines - history.rows)
+
+    def _page(self, history: History, named: set[bytes]) -> Iterator[Item]:
+        items, media = history.page()
+        yield from items
+        named.update(digest(medium.name) for medium in media)
+        for start in range(0, len(media), _FILES_A_TASK):
+            some = media[start : start + _FILES_A_TASK]
+            yield Media(self._reader, self._run, self._entry, some)
+
+
+def digest(name: str) -> bytes:
+    """Eight bytes for a file's name: a run may have named a million."""
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+class System(_OfOne):
+    """System metrics, which the SDK has no pages of."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, lines: int) -> None:
+        super().__init__(reader, run, entry)
+        self._lines = lines
+
+    def advance(self) -> Iterator[Item]:
+        history = History(self._run, self._reader.selection)
+        for row in self._reader.client.system_metrics(self._entry, self._lines):
+            history.add_system(row)
+            if history.rows % _ROWS == 0:
+                yield from history.page()[0]
+        yield from history.page()[0]
+        yield from history.end()
+        if history.rows < self._lines:
+            yield Remark(self._run, SAMPLED_SYSTEM, count=self._lines - history.rows)
+        self.finished = True
+
+
+class _Fetching(_OfOne):
+    def _fetch(self, file: Any) -> Path | None:
+        """One file to a path of its own; None when it is not there."""
+        folder, target = self._reader.target(), self._reader.target()
+        size = None if (said := file._attrs.get("sizeBytes")) is None else int(said)
+
+        def get(_: int) -> bool:
+            found = self._reader.client.download(file, folder)
+            if found is not None:
+                found.replace(target)
+            return found is not None
+
+        try:
+            found = fetch(self._run, file.name, target, size, get)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return target if found else None
+
+    def _size_said(self, file: Any, target: Path) -> Iterator[Item]:
+        said = file._attrs.get("sizeBytes")
+        if said is not None and (found := target.stat().st_size) != int(said):
+            yield Remark(self._run, OTHER_SIZE, f"{file.name}: {found} bytes, announced {said}")
+
+
+class Media(_Fetching):
+    """Files that rows of history name."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, media: Sequence[Medium]) -> None:
+        super().__init__(reader, run, entry)
+        self._media = media
+
+    def advance(self) -> Iterator[Item]:
+        names = sorted({medium.name for medium in self._media})
+        listed = {
+            file.name: file
+            for page in self._reader.client.file_pages(self._entry, names)
+            for file in page
+        }
+        yield Selected(self._run, len({medium.attribute for medium in self._media}))
+        for medium in self._media:
+            file = listed.get(medium.name)
+            target = self._fetch(file) if file is not None else None
+            if target is None:
+                yield Missing(self._run, f"{medium.attribute} ({medium.name})")
+            else:
+                yield from self._size_said(file, target)
+                yield as_medium(self._run, medium, target)
+        self.finished = True
+
+
+class Files(_OfOne):
+    """The list of a run's files."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, named: set[bytes]) -> None:
+        super().__init__(reader, run, entry)
+        self._named = named
+
+    def advance(self) -> Iterator[Item]:
+        wants = self._reader.selection.wants
+        for page in self._reader.client.file_pages(self._entry):
+            wanted = [
+                file
+                for file in page
+                if digest(file.name) not in self._named
+                and (wants(of_file(file.name), "file") or file.name == OUTPUT_LOG)
+            ]
+            for start in range(0, len(wanted), _FILES_A_TASK):
+                some = wanted[start : start + _FILES_A_TASK]
+                yield Download(self._reader, self._run, self._entry, some)
+        self.finished = True
+
+
+class Download(_Fetching):
+    """Some files of a run."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, files: Sequence[Any]) -> None:
+        super().__init__(reader, run, entry)
+        self._files = files
+
+    def advance(self) -> Iterator[Item]:
+        run, selection = self._run, self._reader.selection
+        for file in self._files:
+            target = self._fetch(file)
+            if target is None:
+                yield Missing(run, of_file(file.name))
+                continue
+            yield from self._size_said(file, target)
+            if file.name == OUTPUT_LOG:
+                yield from lines_of(run, target, selection)
+            if selection.wants(of_file(file.name), "file"):
+                yield Selected(run, 1)
+                yield as_file(run, of_file(file.name), target, file.name)
+            else:
+                target.unlink()
+        self.finished = True
+
+
+class Artifacts(_OfOne):
+    """The list of the artifacts that a run logged."""
+
+    def advance(self) -> Iterator[Item]:
+        for page in self._reader.client.artifacts(self._entry):
+            for artifact in page:
+                yield ArtifactTask(self._reader, self._run, self._entry, artifact)
+        self.finished = True
+
+
+class ArtifactTask(_Fetching):
+    """One artifact: what is known of it, the list of its files, and a zip of those W&B holds."""
+
+    def __init__(self, reader: Reader, run: RunRef, entry: Any, artifact: Any) -> None:
+        super().__init__(reader, run, entry)
+        self._artifact = artifact
+
+    def advance(self) -> Iterator[Item]:
+        reader, run = self._reader, self._run
+        facts = reader.client.call(
+            f"reading the manifest of {self._artifact.name}", lambda: artifact_of(self._artifact)
+        )
+        yield from artifact_items(run, facts, reader.selection, reader.target())
+        if reader.selection.wants(f"{facts.path}/files", "artifact"):
+            for entry in facts.files:
+                if entry.get("ref"):
+                    yield Remark(run, REFERENCES, f"{facts.path}: {entry['ref']}")
+            packed, remarks = reader.target(), list[Item]()
+            if pack(packed, self._contents(facts, remarks)):
+                yield DownloadedFile(run, f"{facts.path}/files", "artifact", packed, ".zip")
+            yield from remarks
+        self.finished = True
+
+    def _contents(self, facts: ArtifactFacts, remarks: list[Item]) -> Iterator[tuple[str, Path]]:
+        wanted = {entry["path"] for entry in facts.files if not entry.get("ref")}
+        for page in self._reader.client.artifact_files(self._artifact) if wanted else ():
+            for file in page:
+                if file.name in wanted and (target := self._fetch(file)) is not None:
+                    wanted.discard(file.name)
+                    remarks += self._size_said(file, target)
+                    yield file.name, target
+        remarks += [Missing(self._run, f"{facts.path}/{name}") for name in sorted(wanted)]
+
+
+def artifact_of(artifact: Any) -> ArtifactFacts:
+    """What `wandb.Artifact` says; its manifest is another request."""
+    return ArtifactFacts(
+        artifact.name,
+        {
+            "type": artifact.type,
+            "digest": artifact.digest,
+            "description": artifact.description,
+            "aliases": tuple(artifact.aliases),
+            "tags": tuple(artifact.tags),
+            "metadata": artifact.metadata or None,
+            "size": artifact.size,
+            "state": str(getattr(artifact.state, "value", artifact.state)),
+            "created_at": utc(artifact.created_at),
+            "history_step": artifact.history_step,
+        },
+        [
+            {"path": str(e.path), "digest": e.digest, "ref": e.ref, "size": e.size}
+            for e in artifact.manifest.entries.values()
+        ],
+    )
