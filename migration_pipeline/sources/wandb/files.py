@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.layout import extension_of
+from migration_pipeline.archive.location import writing
 from migration_pipeline.archive.schema import make_batch
-from migration_pipeline.archive.writer import writing
 from migration_pipeline.sources.reading import Item, Selected
 from migration_pipeline.sources.source import DownloadedFile, Rows, RunRef, Selection
 from migration_pipeline.sources.wandb.attributes import Attributes

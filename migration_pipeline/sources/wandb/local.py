@@ -20,7 +20,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.errors import ConfigError, RunGoneError, UnknownProjectError
 from migration_pipeline.sources.reading import Item, Missing, Remark, Selected, Task
 from migration_pipeline.sources.source import DownloadedFile, RunRef, Selection
