@@ -13,6 +13,7 @@ from pydantic import Field
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.defs import console, export, partitions, records, settings, status
 from migration_pipeline.defs.checks import examine, findings_table
+from migration_pipeline.defs.doctor import NOT_DAMAGED
 from migration_pipeline.defs.examined import GRADED, take
 from migration_pipeline.defs.export import OWNERS, Payload
 from migration_pipeline.defs.export_figures import totals
@@ -59,20 +60,32 @@ def adopt_project(
 ) -> Payload:
     """Records a project's runs and, when that told anything new, the project itself.
 
-    `neptune/export` gets a materialization, so that a load of the project misses nothing upstream.
+    `neptune/export` gets a materialization, so that a load of the project misses nothing upstream,
+    and its check the grades, so that whoever opens the page sees them before anything is loaded.
     """
     taken = take(context, source, archive, project)
     partition = partitions.project_partition(project)
     if taken["new"] or partition not in context.instance.get_materialized_partitions(export.KEY):
+        figures = {
+            **taken["grades"],
+            **findings_table(taken["damaged"], taken["grades"][GRADED["damaged"]]),
+        }
         metadata: dict[str, Any] = {
             **totals(examine(archive, project)),
             "adopted from": str(archive.data),
-            **taken["grades"],
-            **findings_table(taken["damaged"], taken["grades"][GRADED["damaged"]]),
+            **figures,
         }
         context.log_event(
             dg.AssetMaterialization(export.KEY, partition=partition, metadata=metadata)
         )
+        check = dg.AssetCheckEvaluation(
+            export.KEY,
+            NOT_DAMAGED,
+            passed=not taken["grades"][GRADED["damaged"]],
+            metadata=figures,
+            partition=partition,
+        )
+        context.log_event(check)  # type: ignore[arg-type]  # it takes more than it declares
     return taken
 
 

@@ -27,11 +27,17 @@ from migration_pipeline.defs import (
     settings,
     status,
 )
-from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
+from migration_pipeline.defs.checks import (
+    HELD,
+    LEFT_OUT,
+    LEFT_OUT_COUNT,
+    LEFT_OUT_REMEDY,
+    LOADED_DAMAGED,
+)
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
-from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
+from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, StorageUnavailableError
 from migration_pipeline.sources.projects import (
@@ -101,12 +107,11 @@ class MigrateConfig(ExportConfig):
         """Run config of `migrate_project`, from that of `migrate`."""
         wanted = {"archive", "source", *self.targets}
         resources = of_migrate.get("resources", {})
-        loggers = {"loggers": of_migrate["loggers"]} if "loggers" in of_migrate else {}
         return {
             "ops": self.ops(),
             "execution": {"config": {self.executor: {}}},
             "resources": {k: v for k, v in resources.items() if k in wanted},
-            **loggers,
+            "loggers": of_migrate.get("loggers", console.CONFIG),
         }
 
 
@@ -329,12 +334,7 @@ def _damaged(outcomes: Sequence[Outcome]) -> str:
     )
     names = list(dict.fromkeys(each))
     more = f" and {count - NAMED} more" if count > NAMED else ""
-    advice = (
-        ""
-        if all(o.success for o in outcomes)
-        else f". Decide about them: {DAMAGED_VARIABLE}=1 loads what can be read of them, marked as "
-        "damaged; 0 leaves them out, which is then no failure"
-    )
+    advice = "" if all(o.success for o in outcomes) else f". {LEFT_OUT_REMEDY}"
     return f"{said}; {count} damaged run(s) left out: {', '.join(names[:NAMED])}{more}{advice}"
 
 

@@ -26,6 +26,7 @@ from migration_pipeline.defs import (
 from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
+    DAMAGED_VARIABLE,
     HELD,
     LEFT_OUT_COUNT,
     LOADED_DAMAGED,
@@ -52,14 +53,12 @@ from migration_pipeline.targets.loading import (
 )
 from migration_pipeline.targets.target import ProjectMapping, Target
 
-GROUP = "targets"
 CHUNK_RUNS = 25
 """Runs a step, until there would be more than `MAX_CHUNKS` steps."""
 CHUNK_FIGURES = (shown.NEW, shown.VERIFIED, shown.POINTS, shown.BYTES)
 THERE = "all runs there"
 """What the plan hands on of the one record of all runs; None where each run has one."""
 
-DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
 HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
 
 
@@ -115,7 +114,7 @@ def load_asset(target: str) -> dg.AssetsDefinition:
         "Repeating it loads what is new, changed or was never finished.",
         config=config,
         partitions_def=partitions.projects,
-        group_name=GROUP,
+        group_name=target,
         owners=OWNERS,
         kinds={"neptune", target},
         tags={"target": target},
@@ -140,7 +139,7 @@ def run_records(target: str) -> dg.AssetSpec:
         ],
         description=f"One record for each run that is complete at {target}.",
         partitions_def=partitions.runs,
-        group_name=GROUP,
+        group_name=target,
         owners=OWNERS,
         kinds={"neptune", target},
     )
@@ -287,7 +286,7 @@ def _finish_op(target: str) -> dg.OpDefinition:
             summarised.record(context, asset, planned["project"], there, address)
         result = held_result(key, planned, chunks)
         for name, first in result.metadata.items():
-            if name.startswith("first "):
+            if name == "remedy" or name.startswith("first "):
                 context.log.error(f"{planned['project']}: {name}: {first.value}")
         yield result
 
