@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.layout import extension_of
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.schema import FILE_TYPES, VALUE_COLUMN, make_batch
 from migration_pipeline.archive.writer import RunWriter
@@ -52,8 +52,8 @@ def write_run(archive: Archive, key: RunKey, rows: Iterable[Row], **of_the_run: 
         return writer.commit(**of_the_run)
 
 
-def archive_in(folder: Path) -> Archive:
-    return Archive(folder / "data", folder / "files")
+def archive_in(place: Location) -> Archive:
+    return Archive(place / "data", place / "files")
 
 
 def read_rows(archive: Archive, key: RunKey) -> list[Row]:

@@ -1,9 +1,9 @@
 """Stops an export in a process of its own at a chosen moment, for tests that look at what is left.
 
 A moment is a number of operations (renames, syncs, removals, row groups, requests to an object
-store) after which the process is
-killed, interrupted, given an exception or told that the disk is full; or a share of the time that
-an undisturbed export takes. The processes are forked from one that has everything imported.
+store) after which the process is killed, interrupted, given an exception or told that the disk is
+full; or a share of the time that an undisturbed export takes. The processes are forked from one
+that has everything imported.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.location import Location, location
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.source import Selection, Source
+from migration_pipeline_tests.archive.making import archive_in
 
 How = Literal["kill", "interrupt", "exception", "full disk", "kill later", "interrupt later"]
 HOWS: tuple[How, ...] = (
@@ -69,6 +70,18 @@ def export_everything(source: Source, archive: Archive) -> list[str]:
         report = export_runs(source, archive, plan.due, Selection())
         failures += [f"{key}: {error}" for key, error in report.failures]
     return failures
+
+
+def contents(place: Location) -> dict[RunKey, str]:
+    """Every published run's digest, made from its rows and files; the manifest must agree."""
+    archive = archive_in(place)
+    found = {}
+    for project in archive.projects():
+        for key, run in archive.runs(project).items():
+            found[key] = run.sums().digest()
+            assert run.manifest is not None
+            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
+    return found
 
 
 class Stopwatch:
@@ -143,7 +156,7 @@ def _child(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     source = make_source(*arguments)
     connection.send("ready")
-    archive = Archive(*(location(f"{folder}/{name}", "a test") for name in ("data", "files")))
+    archive = archive_in(location(folder, "a test"))
     failures = export_everything(source, archive)
     connection.send((failures, watch.count))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.errors import ArchiveNotWritableError
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.store import Store
@@ -19,9 +18,12 @@ from migration_pipeline.sources.neptune2.config import Neptune2Config
 from migration_pipeline.sources.neptune2.source import Neptune2Source
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
+from migration_pipeline_tests.archive.making import archive_in
 from migration_pipeline_tests.machine import lacks
+from migration_pipeline_tests.stores import left_over
 from migration_pipeline_tests.trust.crashes import (
     Moment,
+    contents,
     export_everything,
     random_moments,
     run_export,
@@ -55,18 +57,6 @@ def server(sample_stores: dict[str, Store], name: str) -> Iterator[RunningServer
         yield running
 
 
-def contents(folder: Path) -> dict[RunKey, str]:
-    """Every published run's digest, made from its rows and files; the manifest must agree."""
-    archive = Archive(folder / "data", folder / "files")
-    found = {}
-    for project in archive.projects():
-        for key, run in archive.runs(project).items():
-            found[key] = run.sums().digest()
-            assert run.manifest is not None
-            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
-    return found
-
-
 @pytest.mark.timeout(3600)
 def test_stopped_exports_publish_only_whole_runs_and_converge(
     name: str, server: RunningServer, tmp_path: Path, pytestconfig: pytest.Config
@@ -83,7 +73,7 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     for i, moment in enumerate(random_moments(count, SEED, operations)):
         folder = tmp_path / f"stopped-{i}"
         code, last, _ = run_export(make, arguments, folder, moment, seconds)
-        left = contents(folder) if (folder / "data").exists() else {}
+        left = contents(folder)
         assert left.items() <= expected.items(), f"{moment}: something published is not whole"
         if moment.how == "exception" and last is not None:
             # Raised in a worker's thread, it is one run's, which fails by name.
@@ -95,21 +85,8 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
         code, last, _ = run_export(make, arguments, folder)
         assert (code, last[0]) == (0, []), f"{moment}: the next export failed"
         assert contents(folder) == expected, f"{moment}: the next export did not converge"
-        assert not left_over(folder), f"{moment}: something was left behind"
+        assert not left_over(archive_in(folder)), f"{moment}: something was left behind"
         shutil.rmtree(folder)
-
-
-def left_over(folder: Path) -> list[Path]:
-    """Temporary parts and downloads, and files that no manifest names."""
-    archive = Archive(folder / "data", folder / "files")
-    named = {
-        run.file(entry.path)
-        for project in archive.projects()
-        for run in archive.runs(project).values()
-        for entry in (run.manifest.files if run.manifest else [])
-    }
-    parts = list((folder / "data").rglob("*.tmp"))
-    return parts + [p for p in (folder / "files").rglob("*") if p.is_file() and p not in named]
 
 
 def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
@@ -119,7 +96,7 @@ def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
     every = 1 if pytestconfig.getoption("--crashes") >= 100 else 5
     make = SOURCES[name]
     source = make(server.token)
-    archive = Archive(tmp_path / "data", tmp_path / "files")
+    archive = archive_in(tmp_path)
     assert export_everything(source, archive) == []
     key = next(iter(archive.runs(archive.projects()[0])))
     before = contents(tmp_path)
@@ -141,7 +118,7 @@ def test_a_run_that_changed_is_swapped_and_a_cut_off_swap_is_finished(
         after = contents(stopped)
         assert after.keys() == before.keys()
         assert after[key] != before[key]
-        assert not left_over(stopped)
+        assert not left_over(archive_in(stopped))
         shutil.rmtree(stopped)
 
 
@@ -156,14 +133,14 @@ def test_a_disk_that_is_really_full(
     if mounted.returncode:
         lacks("this machine does not let us mount a file system")
     try:
-        archive = Archive(disk / "data", disk / "files")
+        archive = archive_in(disk)
         with pytest.raises(ArchiveNotWritableError, match=os.strerror(errno.ENOSPC)):
             export_everything(source, archive)
         published = contents(disk)
-        assert not left_over(disk)
+        assert not left_over(archive)
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
         assert export_everything(source, archive) == []
         assert published.items() <= contents(disk).items()
-        assert not left_over(disk)
+        assert not left_over(archive)
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.neptune_server.archive_store import load_archive
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.neptune_server.store import Store
-from migration_pipeline_tests.servers.s3 import S3Server
-from migration_pipeline_tests.stores import archive_on, left_over
+from migration_pipeline_tests.archive.making import archive_in
+from migration_pipeline_tests.stores import Server, left_over
 from migration_pipeline_tests.trust.crashes import (
     Moment,
+    contents,
     export_everything,
     random_moments,
     run_export,
@@ -44,26 +44,14 @@ def server(sample: Path) -> Iterator[RunningServer]:
         yield running
 
 
-def contents(place: StorePath) -> dict[RunKey, str]:
-    """Every published run's digest, made from its rows and files; the manifest must agree."""
-    archive = archive_on(place)
-    found = {}
-    for project in archive.projects():
-        for key, run in archive.runs(project).items():
-            found[key] = run.sums().digest()
-            assert run.manifest is not None
-            assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
-    return found
-
-
 @pytest.mark.timeout(3600)
 def test_stopped_exports_publish_only_whole_runs_and_converge(
     server: RunningServer,
-    s3: S3Server,
+    store: Server,
     bucket: StorePath,
     pytestconfig: pytest.Config,
 ) -> None:
-    arguments, environment = (server.token,), s3.environment
+    arguments, environment = (server.token,), store.environment
     code, last, seconds = run_export(
         make_neptune2, arguments, bucket / "whole", environment=environment
     )
@@ -71,7 +59,7 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     assert (code, failures) == (0, [])
     expected = contents(bucket / "whole")
     assert len(expected) == len(KEPT)
-    assert not left_over(archive_on(bucket / "whole"))
+    assert not left_over(archive_in(bucket / "whole"))
 
     count = max(2, pytestconfig.getoption("--crashes") // 3)
     for i, moment in enumerate(random_moments(count, SEED, operations)):
@@ -82,18 +70,18 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
         code, last, _ = run_export(make_neptune2, arguments, place, environment=environment)
         assert (code, last[0]) == (0, []), f"{moment}: the next export failed"
         assert contents(place) == expected, f"{moment}: the next export did not converge"
-        assert not left_over(archive_on(place)), f"{moment}: something was left behind"
+        assert not left_over(archive_in(place)), f"{moment}: something was left behind"
 
 
 def test_a_swap_that_is_cut_off_at_any_request_is_finished(
     server: RunningServer,
-    s3: S3Server,
+    store: Server,
     bucket: StorePath,
     pytestconfig: pytest.Config,
 ) -> None:
     """The old export stays until the new one is whole, or the new one is finished by the next."""
     every = 1 if pytestconfig.getoption("--crashes") >= 100 else 13
-    archive = archive_on(bucket)
+    archive = archive_in(bucket)
     assert export_everything(make_neptune2(server.token), archive) == []
     key = next(iter(archive.runs(archive.projects()[0])))
     run = server.store.projects[key.project].runs[key.run]
@@ -101,7 +89,7 @@ def test_a_swap_that_is_cut_off_at_any_request_is_finished(
         before = contents(bucket)
         run.set("config/added_later", "int", number)
         moment = Moment("kill", operations)
-        run_export(make_neptune2, (server.token,), bucket, moment, environment=s3.environment)
+        run_export(make_neptune2, (server.token,), bucket, moment, environment=store.environment)
         left = contents(bucket)
         assert {k: v for k, v in left.items() if k != key} == {
             k: v for k, v in before.items() if k != key
