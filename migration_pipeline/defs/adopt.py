@@ -19,6 +19,7 @@ from migration_pipeline.defs.export import OWNERS, Payload
 from migration_pipeline.defs.export_figures import totals
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.progress import still
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.projects import NAMES_VARIABLE, ProjectChoice, find_projects
 from migration_pipeline.sources.source import Selection
@@ -44,7 +45,8 @@ def adopt_projects(
     with last_words("adopt"):
         there = archive.open()
         source = ArchiveSource(there, archive.errors())
-        projects = find_projects(source, ProjectChoice(config.projects), Selection())
+        with still(context.log.info, "looking for the archive's projects"):
+            projects = find_projects(source, ProjectChoice(config.projects), Selection())
         keys = [partitions.project_partition(project) for project in projects]
         records.add_partitions(context.instance, partitions.projects, keys)
         taken = [adopt_project(context, source, there, project) for project in projects]
@@ -68,8 +70,10 @@ def adopt_project(
     taken = take(context, source, archive, project)
     partition = partitions.project_partition(project)
     if taken["new"] or partition not in context.instance.get_materialized_partitions(export.KEY):
+        with still(context.log.info, f"{project}: counting what it holds"):
+            held = totals(examine(archive, project))
         metadata: dict[str, Any] = {
-            **totals(examine(archive, project)),
+            **held,
             "adopted from": str(archive.data),
             **_figures(taken),
         }

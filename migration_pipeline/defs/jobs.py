@@ -40,6 +40,7 @@ from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, StorageUnavailableError
+from migration_pipeline.progress import still
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -215,7 +216,8 @@ def migrate_all(
     if dead := liveness.close_dead_runs(context.instance):
         context.log.info(f"{dead} run(s) of an earlier start had died; they are closed now")
     choice, selection = config.choice(), config.selection()
-    projects = find_projects(source.open(archive), choice, selection)
+    with still(context.log.info, "listing the source's projects"):
+        projects = find_projects(source.open(archive), choice, selection)
     keys = [partitions.project_partition(project) for project in projects]
     records.add_partitions(context.instance, partitions.projects, keys)
     context.log.info(f"{len(projects)} project(s): {', '.join(projects[:20])}")

@@ -218,42 +218,44 @@ def _chunk_op(target: str) -> dg.OpDefinition:
         description="Loads some runs and reads them back; one that fails does not stop the others.",
     )
     def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
-        guards.begin(context, due)
-        config = LoadConfig(**due["config"])
-        resource: ArchiveResource = context.resources.archive
-        damaged = {
-            RunKey(due["project"], run, kind): tuple(said) for run, kind, said in due["damaged"]
-        }
-        with retried(context):
-            result = load_runs(
-                _open(context, target),
-                with_damage(resource.open(), damaged).archive,
-                ProjectMapping(**due["mapping"]),
-                [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
-                verify=config.verify,
-                parallel=config.parallel or None,
-                progress=context.log.info,
-            )
-            done = [run for run in result.runs if run.report or run.verdict]
-            if due[RECORDED]:
-                there_before = [run.key for run in done if not run.report]
-                sizes = load_records.sizes(resource, due["project"], there_before)
-                records.record(
-                    context,
-                    records.loaded(target),
-                    [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
-                )
-            raise_failures("load", f"{due['project']} into {target}", result.failures)
-        found = figures.of_chunk(result)
-        # What an earlier attempt of this step loaded is skipped now, and is new all the same.
-        new = sum(bool(run.report) or run.skipped for run in result.runs) if due["new"] else 0
-        found |= {shown.NEW: new, shown.VERIFIED: found["verdicts"]["runs equal"]}
-        context.add_output_metadata(
-            {shown.DONE: len(done), **{name: found[name] for name in CHUNK_FIGURES}}
-        )
-        return found
+        with guards.begun(context, due):
+            return _load(context, target, due)
 
     return chunk
+
+
+def _load(context: dg.OpExecutionContext, target: str, due: Payload) -> Payload:
+    config = LoadConfig(**due["config"])
+    resource: ArchiveResource = context.resources.archive
+    damaged = {RunKey(due["project"], run, kind): tuple(said) for run, kind, said in due["damaged"]}
+    with retried(context):
+        result = load_runs(
+            _open(context, target),
+            with_damage(resource.open(), damaged).archive,
+            ProjectMapping(**due["mapping"]),
+            [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
+            verify=config.verify,
+            parallel=config.parallel or None,
+            progress=context.log.info,
+        )
+        done = [run for run in result.runs if run.report or run.verdict]
+        if due[RECORDED]:
+            there_before = [run.key for run in done if not run.report]
+            sizes = load_records.sizes(resource, due["project"], there_before)
+            records.record(
+                context,
+                records.loaded(target),
+                [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
+            )
+        raise_failures("load", f"{due['project']} into {target}", result.failures)
+    found = figures.of_chunk(result)
+    # What an earlier attempt of this step loaded is skipped now, and is new all the same.
+    new = sum(bool(run.report) or run.skipped for run in result.runs) if due["new"] else 0
+    found |= {shown.NEW: new, shown.VERIFIED: found["verdicts"]["runs equal"]}
+    context.add_output_metadata(
+        {shown.DONE: len(done), **{name: found[name] for name in CHUNK_FIGURES}}
+    )
+    return found
 
 
 def _finish_op(target: str) -> dg.OpDefinition:
