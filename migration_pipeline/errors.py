@@ -7,6 +7,7 @@ policy may try again. Each message names the thing, the place and the remedy.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
 
 
@@ -288,7 +289,7 @@ class ArchiveError(MigrationError):
 class ArchiveNotWritableError(Terminal, ArchiveError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
-            f"cannot write {path}: {reason}",
+            f"cannot write {path} on {socket.gethostname()}: {reason}",
             "Free space, or give this user the right to write there, or point "
             "MIGRATION_DATA_PATH and MIGRATION_FILES_PATH elsewhere. What was whole stays whole; "
             "the next run does the rest.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 INTERVAL = 5.0
 """Seconds between two sentences, so that the next one comes before ten have passed."""
@@ -21,7 +21,10 @@ def speaking(say: Callable[[str], None], sentence: Callable[[], str]) -> Iterato
 
     def speak() -> None:
         while not stop.wait(INTERVAL):
-            say(sentence())
+            # Where it is said may be away for a while, such as a database; the work itself finds
+            # out if it needs that, and the next sentence may be heard again.
+            with suppress(Exception):
+                say(sentence())
 
     thread = threading.Thread(target=speak, name="speaking", daemon=True)
     thread.start()

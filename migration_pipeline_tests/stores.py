@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from migration_pipeline.archive.archive import Archive
+from migration_pipeline.archive.location import files_below
 from migration_pipeline.archive.staging import work_root
 from migration_pipeline.archive.store import StorePath, file_system
 
@@ -107,15 +108,9 @@ def bucket(store: Server, protocol: str) -> StorePath:
     return StorePath(protocol, name)
 
 
-def archive_on(place: StorePath) -> Archive:
-    return Archive(place / "data", place / "files")
-
-
 def left_over(archive: Archive) -> list[str]:
     """All that is no part, no file that a manifest names, and not the mark of whose turn it is;
-    also what writers on stores left on this machine."""
-    assert isinstance(archive.data, StorePath)
-    assert isinstance(archive.files, StorePath)
+    also staging folders, and what writers on stores left on this machine."""
     named = {
         run.file(entry.path)
         for project in archive.projects()
@@ -124,10 +119,13 @@ def left_over(archive: Archive) -> list[str]:
     }
     others = [
         str(archive.data / path)
-        for path in archive.data.walk()
+        for path in files_below(archive.data)
         if not path.endswith(".parquet") and "/.staging/turns/turn." not in path
     ]
-    others += [str(path) for path in archive.files.rglob("*") if path not in named]
+    files = (archive.files / path for path in files_below(archive.files))
+    others += [str(path) for path in files if path not in named]
+    if isinstance(archive.files, Path):
+        return others + [str(path) for path in archive.files.glob("*/.staging/*")]
     return others + [str(path) for path in work_root().iterdir()]
 
 

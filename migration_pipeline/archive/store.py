@@ -29,9 +29,11 @@ from migration_pipeline.archive.store_errors import Answer, missing_package, tra
 SEPARATOR = "://"
 _OPTIONS: dict[str, dict[str, Any]] = {
     # An older listing than the store's would show parts that are gone and hide those that are new.
-    "s3": {"use_listings_cache": False, "anon": False},
+    # Of a file, s3fs has `max_concurrency` pieces of 50 MB in memory, adlfs of 4 MB; they would
+    # take ten and a hundred.
+    "s3": {"use_listings_cache": False, "anon": False, "max_concurrency": 2},
     "gs": {"use_listings_cache": False},
-    "az": {"use_listings_cache": False, "anon": False},
+    "az": {"use_listings_cache": False, "anon": False, "max_concurrency": 8},
 }
 _BLOCK = 1 << 20
 

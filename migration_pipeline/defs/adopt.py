@@ -13,11 +13,13 @@ from pydantic import Field
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.defs import console, export, partitions, records, settings, status
 from migration_pipeline.defs.checks import examine, findings_table
+from migration_pipeline.defs.doctor import NOT_DAMAGED
 from migration_pipeline.defs.examined import GRADED, take
 from migration_pipeline.defs.export import OWNERS, Payload
 from migration_pipeline.defs.export_figures import totals
 from migration_pipeline.defs.jobs import last_words, say_last
 from migration_pipeline.defs.resources import ArchiveResource
+from migration_pipeline.progress import still
 from migration_pipeline.sources.archive.source import ArchiveSource
 from migration_pipeline.sources.projects import NAMES_VARIABLE, ProjectChoice, find_projects
 from migration_pipeline.sources.source import Selection
@@ -43,10 +45,14 @@ def adopt_projects(
     with last_words("adopt"):
         there = archive.open()
         source = ArchiveSource(there, archive.errors())
-        projects = find_projects(source, ProjectChoice(config.projects), Selection())
+        with still(context.log.info, "looking for the archive's projects"):
+            projects = find_projects(source, ProjectChoice(config.projects), Selection())
         keys = [partitions.project_partition(project) for project in projects]
         records.add_partitions(context.instance, partitions.projects, keys)
         taken = [adopt_project(context, source, there, project) for project in projects]
+        checks = [check(project, found) for project, found in zip(projects, taken, strict=True)]
+        for one in sorted(checks, key=lambda one: not one.passed):  # the page shows the last one
+            context.log_event(one)  # type: ignore[arg-type]  # it takes more than it declares
         said = summary(projects, taken)
         say_last(f"adopt: {said}")
     damaged = [run for found in taken for run in found["damaged"]]
@@ -64,16 +70,33 @@ def adopt_project(
     taken = take(context, source, archive, project)
     partition = partitions.project_partition(project)
     if taken["new"] or partition not in context.instance.get_materialized_partitions(export.KEY):
+        with still(context.log.info, f"{project}: counting what it holds"):
+            held = totals(examine(archive, project))
         metadata: dict[str, Any] = {
-            **totals(examine(archive, project)),
+            **held,
             "adopted from": str(archive.data),
-            **taken["grades"],
-            **findings_table(taken["damaged"], taken["grades"][GRADED["damaged"]]),
+            **_figures(taken),
         }
         context.log_event(
             dg.AssetMaterialization(export.KEY, partition=partition, metadata=metadata)
         )
     return taken
+
+
+def check(project: str, taken: Payload) -> dg.AssetCheckEvaluation:
+    """The grades as those of the check, so that the page has them before anything is loaded."""
+    return dg.AssetCheckEvaluation(
+        export.KEY,
+        NOT_DAMAGED,
+        passed=not taken["grades"][GRADED["damaged"]],
+        metadata=_figures(taken),
+        partition=partitions.project_partition(project),
+    )
+
+
+def _figures(taken: Payload) -> dict[str, Any]:
+    damaged = taken["grades"][GRADED["damaged"]]
+    return {**taken["grades"], **findings_table(taken["damaged"], damaged)}
 
 
 def summary(projects: Sequence[str], taken: Sequence[Payload]) -> str:

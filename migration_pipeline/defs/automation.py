@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import dagster as dg
 
@@ -24,8 +25,11 @@ from migration_pipeline.sources.source import RunRef
 
 FOLLOWING_SECONDS = 30.0
 """Spent on listing projects in one evaluation; Dagster stops one after 60. The rest comes next."""
-AGAIN_SECONDS = 3600
-"""After a failure."""
+AGAIN_SECONDS, AGAIN_AT_MOST = 3600, 24 * 3600
+"""After a failure, twice as long after each further one: what fails for good waits for a person,
+and a day is soon enough to see whether one came."""
+_FAILURES = 6
+"""In a row that are counted; after as many the longest wait is reached."""
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -63,7 +67,8 @@ def discover_projects(
     description="Lists the runs of every project at the source and starts `migrate_project` for "
     "each project with new or changed runs; new projects become partitions. What is loaded is what "
     f"{TARGETS_VARIABLE} names. A project that a Dagster run is at work on waits; one whose run "
-    "failed is tried again an hour later.",
+    "failed is tried again after an hour, then two, four, and so on up to a day; at once when its "
+    "runs change.",
     owners=OWNERS,
 )
 def follow_source(
@@ -138,12 +143,16 @@ def _busy(instance: dg.DagsterInstance) -> set[str]:
 
 def _failed_before(instance: dg.DagsterInstance, partition: str) -> str:
     """Id of the partition's last Dagster run if that failed long enough ago to try again."""
-    tags = {"dagster/partition": partition}
-    for last in instance.get_run_records(dg.RunsFilter(job_name=PROJECT_JOB, tags=tags), limit=1):
-        failed = last.dagster_run.status == dg.DagsterRunStatus.FAILURE
-        if failed and time.time() - (last.end_time or 0) > AGAIN_SECONDS:
-            return last.dagster_run.run_id
-    return ""
+    of_project = dg.RunsFilter(job_name=PROJECT_JOB, tags={"dagster/partition": partition})
+    last = instance.get_run_records(of_project, limit=_FAILURES)
+    failed = list(
+        takewhile(lambda one: one.dagster_run.status == dg.DagsterRunStatus.FAILURE, last)
+    )
+    if not failed:
+        return ""
+    wait = min(AGAIN_SECONDS * 2 ** (len(failed) - 1), AGAIN_AT_MOST)
+    long_ago = time.time() - (failed[0].end_time or 0) > wait
+    return failed[0].dagster_run.run_id if long_ago else ""
 
 
 nightly = dg.ScheduleDefinition(

@@ -36,6 +36,12 @@ WHOLE_REMEDY = (
     "Restore what is named from a backup, or delete all parts of the run in question: the next "
     "export brings it again."
 )
+DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
+LEFT_OUT_REMEDY = (
+    f"Decide about them: {DAMAGED_VARIABLE}=1, in run config `damaged: load`, loads what can be "
+    "read of them, marked as damaged; 0, `damaged: leave out`, leaves them out, which is then no "
+    "failure."
+)
 LEFT_OUT = "left out"
 """The figure of a check that names the damaged runs; these count them, and those that are there."""
 LEFT_OUT_COUNT = "damaged runs left out"
@@ -213,13 +219,14 @@ def held_result(
     damaged runs that are left out because somebody decided that.
     """
     verdicts = _sums([chunk["verdicts"] for chunk in chunks])
+    undecided = planned["left out"] and not planned["decided"]
     named = [(where, f"unreadable in the archive: {what}") for where, what in planned["unreadable"]]
     named += planned["duplicates"]
     left_out = [(where, f"damaged and left out: {what}") for where, what in planned["left out"]]
     named += left_out
     named += [(where, what) for chunk in chunks for where, _, what in chunk["findings"]]
     bad = len(planned["unreadable"]) + len(planned["duplicates"])
-    bad += 0 if planned["decided"] else len(left_out)
+    bad += len(left_out) if undecided else 0
     bad += verdicts.get("runs", 0) - verdicts.get("runs equal", 0)
     firsts: dict[str, str] = {}
     for where, kind, what in (f for chunk in chunks for f in chunk["findings"]):
@@ -237,6 +244,7 @@ def held_result(
             "runs with findings": bad,
             LEFT_OUT_COUNT: len(left_out),
             **({LEFT_OUT: [where for where, _ in left_out[:FINDINGS_KEPT]]} if left_out else {}),
+            **({"remedy": LEFT_OUT_REMEDY} if undecided else {}),
             LOADED_DAMAGED: planned["damaged"],
             **{name: verdicts.get(name, 0) for name in VERDICT_FIGURES},
             "runs at the target that the archive does not have": planned["foreign runs"],

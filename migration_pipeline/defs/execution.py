@@ -8,7 +8,9 @@ Celery itself looks for them, because run config is stored and shown.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,6 +37,10 @@ _STOPPED = "steps_interrupted"
 """What the event of Dagster's loop holds by which it says that it was told to end."""
 _ANSWER_SECONDS = 2.0
 """In which a worker that is there says so."""
+_LOOK_SECONDS = 10.0
+_PATIENCE_SECONDS = 600.0
+"""How long steps are waited for while the broker does not answer. A restart takes less; what lay in
+its queues may be lost with it, and nobody would notice."""
 
 
 def chosen() -> str:
@@ -143,29 +149,113 @@ class _Watched(dg.Executor):
     def _handing_out(
         self, app: Any, plan_context: Any, execution_plan: Any
     ) -> Iterator[dg.DagsterEvent]:
-        """Dagster's loop. When the run is stopped, its steps on workers are stopped too, and the
-        slots that they had in the pools are free again."""
+        """Dagster's loop. When the run is stopped, its steps on workers are stopped too; however it
+        ends, the slots that they had in the pools are free again."""
         from dagster_celery.core_execution_loop import core_celery_execution_loop
         from dagster_celery.executor import _submit_task
 
+        watch = _BrokerWatch(app, plan_context.log)
         handed_out: list[str] = []
-        stopped = False
 
         def hand_out(*arguments: Any) -> Any:
             result = _submit_task(*arguments)
             handed_out.append(result.id)
-            return result
+            return _Awaited(result, watch)
 
         try:
             for event in core_celery_execution_loop(plan_context, execution_plan, hand_out):
                 if event.is_engine_event and _STOPPED in event.engine_event_data.metadata:
-                    stopped = True
-                    app.control.revoke(handed_out, terminate=True)
+                    with watch.unreachable_is_said("its steps cannot be stopped on their workers"):
+                        app.control.revoke(handed_out, terminate=True)
                 yield event
         finally:
-            if stopped:
-                run_id = plan_context.dagster_run.run_id
-                plan_context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            run_id = plan_context.dagster_run.run_id
+            plan_context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+class _BrokerWatch:
+    """Looks whether the broker is there while steps are awaited: their loop only asks for results,
+    and would wait for ever for a step that no worker can get.
+
+    Args:
+        app: Celery's.
+        log: of the run.
+    """
+
+    def __init__(self, app: Any, log: Any) -> None:
+        self._app, self._log = app, log
+        self._broker = app.connection_for_write().as_uri()  # without the password
+        self._next = time.monotonic() + _LOOK_SECONDS
+        self._away_since: float | None = None
+
+    def look(self) -> None:
+        """
+        Raises:
+            BrokerUnavailableError: it has not answered for `_PATIENCE_SECONDS`.
+        """
+        now = time.monotonic()
+        if now < self._next:
+            return
+        reason = self._unreachable()
+        self._next = time.monotonic() + _LOOK_SECONDS
+        if not reason:
+            if self._away_since is not None:
+                self._log.info(f"The broker {self._broker} answers again.")
+            self._away_since = None
+            return
+        self._away_since = self._away_since or now
+        away = now - self._away_since
+        if away > _PATIENCE_SECONDS:
+            raise BrokerUnavailableError(self._broker, f"{reason}, for {away:.0f} s now")
+        self._log.warning(
+            f"The broker {self._broker} does not answer ({reason}): no worker gets a step until it "
+            f"does. The run ends as failed when it is away for {_PATIENCE_SECONDS:.0f} s; it is "
+            f"for {away:.0f} s now."
+        )
+
+    def _unreachable(self) -> str:
+        from kombu.exceptions import OperationalError
+
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        except OperationalError as error:
+            return str(error)
+        return ""
+
+    @contextlib.contextmanager
+    def unreachable_is_said(self, what: str) -> Iterator[None]:
+        """A run that is stopped while the broker is away is stopped all the same."""
+        from kombu.exceptions import OperationalError
+
+        lost = (OperationalError, *self._app.connection_for_write().connection_errors)
+        try:
+            yield
+        except lost as error:
+            self._log.warning(
+                f"The broker {self._broker} does not answer ({error}): {what}. They give up when "
+                "they are handed out again, for the run has ended."
+            )
+
+
+class _Awaited:
+    """What Dagster's loop asks of a step's result; each question is an occasion to look."""
+
+    def __init__(self, result: Any, watch: _BrokerWatch) -> None:
+        self._result, self._watch = result, watch
+
+    def ready(self) -> bool:
+        ready: bool = self._result.ready()
+        if not ready:
+            self._watch.look()
+        return ready
+
+    def get(self) -> Any:
+        return self._result.get()
+
+    def revoke(self) -> None:
+        with self._watch.unreachable_is_said("a step of it cannot be called back"):
+            self._result.revoke()
 
 
 def _stop_what_is_over(app: Any, instance: dg.DagsterInstance) -> bool:

@@ -121,7 +121,13 @@ def export_chunk(
     source: SourceResource,
     archive: ArchiveResource,
 ) -> Payload:
-    guards.begin(context, due)
+    with guards.begun(context, due):
+        return _export(context, due, source, archive)
+
+
+def _export(
+    context: dg.OpExecutionContext, due: Payload, source: SourceResource, archive: ArchiveResource
+) -> Payload:
     project, opened = due["project"], archive.open()
     selection = ExportConfig(**due["config"]).selection()
     runs = [from_plain(project, run) for run in due["runs"]]

@@ -10,11 +10,15 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.runs import SqlRunStorage
+from sqlalchemy import text
 
 import migration_pipeline
 from migration_pipeline.defs import liveness, partitions
@@ -24,6 +28,7 @@ from migration_pipeline.errors import (
     PartitionGoneError,
     RunEndedError,
 )
+from migration_pipeline.progress import still
 
 PARTITION_TAG = "dagster/partition"
 CODE = "code"
@@ -45,6 +50,39 @@ def _digest() -> str:
 THIS_CODE = f"{migration_pipeline.__version__} ({_digest()})"
 """The version and a digest of all modules, for two checkouts of one version may differ. Taken when
 this process imports them: what changes on disk later is not what it runs."""
+
+
+@contextmanager
+def begun(context: dg.OpExecutionContext, handed: dict[str, Any]) -> Iterator[None]:
+    """`begin`, and nobody else is at the same step of the same run while the block runs.
+
+    A broker that was away, or for which a step took too long, gives it to a second worker while
+    the first is still at it. That one waits here. The lock is one of PostgreSQL's that end with
+    their connection, and so with their process; with other storages there is one machine and no
+    broker.
+    """
+    with _alone(context):
+        begin(context, handed)
+        yield
+
+
+@contextmanager
+def _alone(context: dg.OpExecutionContext) -> Iterator[None]:
+    storage = context.instance.run_storage
+    if not isinstance(storage, SqlRunStorage):
+        yield
+        return
+    with storage.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            step = f"{context.run_id} {context.get_step_execution_context().step.key}"
+            number = hashlib.blake2b(step.encode(), digest_size=8).digest()
+            taken = text("SELECT pg_try_advisory_lock(:number)").bindparams(
+                number=int.from_bytes(number, "big", signed=True)
+            )
+            with still(context.log.info, "another worker is at this step; waiting for it to end"):
+                while not connection.execute(taken).scalar():
+                    time.sleep(_LOOK_SECONDS)
+        yield
 
 
 def begin(context: dg.OpExecutionContext, handed: dict[str, Any]) -> None:

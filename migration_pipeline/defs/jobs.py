@@ -27,13 +27,20 @@ from migration_pipeline.defs import (
     settings,
     status,
 )
-from migration_pipeline.defs.checks import HELD, LEFT_OUT, LEFT_OUT_COUNT, LOADED_DAMAGED
+from migration_pipeline.defs.checks import (
+    HELD,
+    LEFT_OUT,
+    LEFT_OUT_COUNT,
+    LEFT_OUT_REMEDY,
+    LOADED_DAMAGED,
+)
 from migration_pipeline.defs.config import ExportConfig
 from migration_pipeline.defs.examined import GRADED
 from migration_pipeline.defs.export import OWNERS
-from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
+from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource, target_resource
 from migration_pipeline.errors import MigrationError, StorageUnavailableError
+from migration_pipeline.progress import still
 from migration_pipeline.sources.projects import (
     EXCLUDE_VARIABLE,
     INCLUDE_VARIABLE,
@@ -101,12 +108,11 @@ class MigrateConfig(ExportConfig):
         """Run config of `migrate_project`, from that of `migrate`."""
         wanted = {"archive", "source", *self.targets}
         resources = of_migrate.get("resources", {})
-        loggers = {"loggers": of_migrate["loggers"]} if "loggers" in of_migrate else {}
         return {
             "ops": self.ops(),
             "execution": {"config": {self.executor: {}}},
             "resources": {k: v for k, v in resources.items() if k in wanted},
-            **loggers,
+            "loggers": of_migrate.get("loggers", console.CONFIG),
         }
 
 
@@ -210,7 +216,8 @@ def migrate_all(
     if dead := liveness.close_dead_runs(context.instance):
         context.log.info(f"{dead} run(s) of an earlier start had died; they are closed now")
     choice, selection = config.choice(), config.selection()
-    projects = find_projects(source.open(archive), choice, selection)
+    with still(context.log.info, "listing the source's projects"):
+        projects = find_projects(source.open(archive), choice, selection)
     keys = [partitions.project_partition(project) for project in projects]
     records.add_partitions(context.instance, partitions.projects, keys)
     context.log.info(f"{len(projects)} project(s): {', '.join(projects[:20])}")
@@ -329,12 +336,7 @@ def _damaged(outcomes: Sequence[Outcome]) -> str:
     )
     names = list(dict.fromkeys(each))
     more = f" and {count - NAMED} more" if count > NAMED else ""
-    advice = (
-        ""
-        if all(o.success for o in outcomes)
-        else f". Decide about them: {DAMAGED_VARIABLE}=1 loads what can be read of them, marked as "
-        "damaged; 0 leaves them out, which is then no failure"
-    )
+    advice = "" if all(o.success for o in outcomes) else f". {LEFT_OUT_REMEDY}"
     return f"{said}; {count} damaged run(s) left out: {', '.join(names[:NAMED])}{more}{advice}"
 
 

@@ -26,6 +26,7 @@ from migration_pipeline.defs import (
 from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.checks import (
+    DAMAGED_VARIABLE,
     HELD,
     LEFT_OUT_COUNT,
     LOADED_DAMAGED,
@@ -52,14 +53,12 @@ from migration_pipeline.targets.loading import (
 )
 from migration_pipeline.targets.target import ProjectMapping, Target
 
-GROUP = "targets"
 CHUNK_RUNS = 25
 """Runs a step, until there would be more than `MAX_CHUNKS` steps."""
 CHUNK_FIGURES = (shown.NEW, shown.VERIFIED, shown.POINTS, shown.BYTES)
 THERE = "all runs there"
 """What the plan hands on of the one record of all runs; None where each run has one."""
 
-DAMAGED_VARIABLE = "MIGRATION_LOAD_DAMAGED"
 HANDLINGS: dict[bool | None, Handling] = {None: "fail", False: "leave out", True: "load"}
 
 
@@ -115,7 +114,7 @@ def load_asset(target: str) -> dg.AssetsDefinition:
         "Repeating it loads what is new, changed or was never finished.",
         config=config,
         partitions_def=partitions.projects,
-        group_name=GROUP,
+        group_name=target,
         owners=OWNERS,
         kinds={"neptune", target},
         tags={"target": target},
@@ -140,7 +139,7 @@ def run_records(target: str) -> dg.AssetSpec:
         ],
         description=f"One record for each run that is complete at {target}.",
         partitions_def=partitions.runs,
-        group_name=GROUP,
+        group_name=target,
         owners=OWNERS,
         kinds={"neptune", target},
     )
@@ -219,42 +218,44 @@ def _chunk_op(target: str) -> dg.OpDefinition:
         description="Loads some runs and reads them back; one that fails does not stop the others.",
     )
     def chunk(context: dg.OpExecutionContext, due: dict[str, Any]) -> Payload:
-        guards.begin(context, due)
-        config = LoadConfig(**due["config"])
-        resource: ArchiveResource = context.resources.archive
-        damaged = {
-            RunKey(due["project"], run, kind): tuple(said) for run, kind, said in due["damaged"]
-        }
-        with retried(context):
-            result = load_runs(
-                _open(context, target),
-                with_damage(resource.open(), damaged).archive,
-                ProjectMapping(**due["mapping"]),
-                [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
-                verify=config.verify,
-                parallel=config.parallel or None,
-                progress=context.log.info,
-            )
-            done = [run for run in result.runs if run.report or run.verdict]
-            if due[RECORDED]:
-                there_before = [run.key for run in done if not run.report]
-                sizes = load_records.sizes(resource, due["project"], there_before)
-                records.record(
-                    context,
-                    records.loaded(target),
-                    [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
-                )
-            raise_failures("load", f"{due['project']} into {target}", result.failures)
-        found = figures.of_chunk(result)
-        # What an earlier attempt of this step loaded is skipped now, and is new all the same.
-        new = sum(bool(run.report) or run.skipped for run in result.runs) if due["new"] else 0
-        found |= {shown.NEW: new, shown.VERIFIED: found["verdicts"]["runs equal"]}
-        context.add_output_metadata(
-            {shown.DONE: len(done), **{name: found[name] for name in CHUNK_FIGURES}}
-        )
-        return found
+        with guards.begun(context, due):
+            return _load(context, target, due)
 
     return chunk
+
+
+def _load(context: dg.OpExecutionContext, target: str, due: Payload) -> Payload:
+    config = LoadConfig(**due["config"])
+    resource: ArchiveResource = context.resources.archive
+    damaged = {RunKey(due["project"], run, kind): tuple(said) for run, kind, said in due["damaged"]}
+    with retried(context):
+        result = load_runs(
+            _open(context, target),
+            with_damage(resource.open(), damaged).archive,
+            ProjectMapping(**due["mapping"]),
+            [RunKey(due["project"], run, kind) for run, kind in due["runs"]],
+            verify=config.verify,
+            parallel=config.parallel or None,
+            progress=context.log.info,
+        )
+        done = [run for run in result.runs if run.report or run.verdict]
+        if due[RECORDED]:
+            there_before = [run.key for run in done if not run.report]
+            sizes = load_records.sizes(resource, due["project"], there_before)
+            records.record(
+                context,
+                records.loaded(target),
+                [(run.key, {**sizes.get(run.key, {}), **figures.of_load(run)}) for run in done],
+            )
+        raise_failures("load", f"{due['project']} into {target}", result.failures)
+    found = figures.of_chunk(result)
+    # What an earlier attempt of this step loaded is skipped now, and is new all the same.
+    new = sum(bool(run.report) or run.skipped for run in result.runs) if due["new"] else 0
+    found |= {shown.NEW: new, shown.VERIFIED: found["verdicts"]["runs equal"]}
+    context.add_output_metadata(
+        {shown.DONE: len(done), **{name: found[name] for name in CHUNK_FIGURES}}
+    )
+    return found
 
 
 def _finish_op(target: str) -> dg.OpDefinition:
@@ -287,7 +288,7 @@ def _finish_op(target: str) -> dg.OpDefinition:
             summarised.record(context, asset, planned["project"], there, address)
         result = held_result(key, planned, chunks)
         for name, first in result.metadata.items():
-            if name.startswith("first "):
+            if name == "remedy" or name.startswith("first "):
                 context.log.error(f"{planned['project']}: {name}: {first.value}")
         yield result
 

@@ -21,8 +21,7 @@ TABLE_ROWS = 200
 def of_load(run: RunLoad) -> records.Metadata:
     """What a record of a loaded run shows."""
     shown: dict[str, int | float | str | bool | dg.MetadataValue] = {"seconds": run.seconds}
-    if run.url:
-        shown["url"] = dg.MetadataValue.url(run.url)
+    shown |= link(run.url)
     if run.report:
         shown |= {
             "attributes": run.report.attributes,
@@ -40,6 +39,11 @@ def of_load(run: RunLoad) -> records.Metadata:
         if run.verdict.findings:
             shown["first finding"] = str(run.verdict.findings[0])
     return shown
+
+
+def link(url: str) -> dict[str, dg.MetadataValue]:
+    """To the run's page at the target; nothing where there is no such page."""
+    return {"url": dg.MetadataValue.url(url)} if url else {}
 
 
 def of_chunk(result: LoadResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from migration_pipeline.archive.archive import RunKey
+from migration_pipeline.defs import load_figures as figures
 from migration_pipeline.defs import partitions, records, summarised
 from migration_pipeline.defs import status_records as shown
 from migration_pipeline.defs.events import BATCH
@@ -22,7 +23,15 @@ def record_complete(context: dg.OpExecutionContext, target: str, found: LoadPlan
     of = sizes(context.resources.archive, found.project, missing)
     unverified = set(found.unverified)
     said: list[tuple[RunKey, records.Metadata]] = [
-        (key, {"target": found.address, "verified": key not in unverified, **of.get(key, {})})
+        (
+            key,
+            {
+                "target": found.address,
+                **figures.link(found.urls.get(key, "")),
+                "verified": key not in unverified,
+                **of.get(key, {}),
+            },
+        )
         for key in missing
     ]
     return records.record(context, asset, said)

@@ -12,9 +12,10 @@ import dagster as dg
 from pydantic import Field
 
 from migration_pipeline.defs import settings, status
+from migration_pipeline.defs.checks import DAMAGED_VARIABLE
 from migration_pipeline.defs.export import OWNERS
 from migration_pipeline.defs.jobs import TARGETS_VARIABLE, default_config, last_words, say_last
-from migration_pipeline.defs.load import DAMAGED_VARIABLE, LoadConfig
+from migration_pipeline.defs.load import LoadConfig
 from migration_pipeline.defs.load_figures import TABLE_ROWS
 from migration_pipeline.defs.resources import ArchiveResource
 from migration_pipeline.errors import ConfigError

@@ -28,6 +28,7 @@ from migration_pipeline.status.figures import (
     REASONS_KEPT,
     Stage,
     Status,
+    counted,
     duration,
     headline,
     in_order,
@@ -41,7 +42,7 @@ OWNERS = ["team:migration"]
 STARTED_BY = "migration/started_by"
 """Tag of Dagster runs that another one started, which writes the status when all are done."""
 TABLE_ROWS = 500
-_FORMAT = 1
+_FORMAT = 2
 """Of what one status leaves for the next."""
 _SHARE, _PAUSE = 50, 10.0
 """Between two that are written in the middle of something: so many times as long as the last one
@@ -219,6 +220,7 @@ def _figures(stages: Sequence[Stage]) -> dict[str, int]:
         if place != ARCHIVE:
             figures[f"runs verified at {place}"] = of["verified"]
     figures["runs failed"] = sum(stage.failed for stage in stages)
+    figures["runs damaged"] = sum(stage.damaged for stage in stages)
     figures["stages not done"] = sum(stage.state != "done" for stage in stages)
     return figures
 
@@ -233,8 +235,9 @@ def _tables(stages: Sequence[Stage]) -> dict[str, dg.MetadataValue]:
             "of": stage.total,
             "verified": "" if stage.verified is None else str(stage.verified),
             "failed": stage.failed,
-            "points": f"{'≥ ' if stage.uncounted else ''}{stage.points:,}",
-            "bytes of files": size(stage.bytes),
+            "damaged": stage.damaged,
+            "points": counted(stage, f"{stage.points:,}"),
+            "bytes of files": counted(stage, size(stage.bytes)),
             "points/s": "" if stage.rate is None else f"{stage.rate:,.0f}",
             "time left": duration(stage.seconds_left),
         }
@@ -245,7 +248,10 @@ def _tables(stages: Sequence[Stage]) -> dict[str, dg.MetadataValue]:
         for stage in stages
         for where, what in stage.reasons
     ]
-    titles = {"projects": rows, f"what failed (up to {REASONS_KEPT} a project)": reasons}
+    titles = {
+        "projects": rows,
+        f"what failed or is damaged (up to {REASONS_KEPT} a project)": reasons,
+    }
     return {
         title if len(table) <= TABLE_ROWS else f"{title} (first {TABLE_ROWS} of {len(table)})": (
             dg.MetadataValue.table([dg.TableRecord(row) for row in table[:TABLE_ROWS]])

@@ -26,6 +26,8 @@ DONE, POINTS, BYTES = "runs", "points", "bytes of files"
 """Figures that steps put beside their outputs, and records beside their runs."""
 NEW, VERIFIED, UNCOUNTED = "runs new here", "runs verified", "runs whose points are not known"
 """The first two of a chunk's output, the others of the one record of all runs (`summarised`)."""
+DAMAGED = "runs damaged"
+"""Of an archive that was graded, in the one record of all runs (`examined`)."""
 _RUNS = 10
 """Dagster runs of a project, the newest, among which the last attempts are searched."""
 _TYPES = {
@@ -45,6 +47,7 @@ class Sums:
         last: id of the newest record that is in it.
         uncounted: records that do not say how many points the run has.
         at: seconds since 1970 when the one record was written that says all this; 0: none did.
+        damaged: runs whose grade is that; `named` are the first of them, with the reasons.
     """
 
     count: int = 0
@@ -54,18 +57,25 @@ class Sums:
     uncounted: int = 0
     verified: int = 0
     at: float = 0.0
+    damaged: int = 0
+    named: list[list[str]] = field(default_factory=list)
 
     @classmethod
     def of_all_runs(cls, number: int, at: float, metadata: Mapping[str, dg.MetadataValue]) -> Sums:
-        names = (DONE, POINTS, BYTES, UNCOUNTED, VERIFIED)
-        count, points, size, uncounted, verified = (_number(metadata, name) for name in names)
-        return cls(count, number, points, size, uncounted, verified, at)
+        names = (DONE, POINTS, BYTES, UNCOUNTED, VERIFIED, DAMAGED)
+        count, points, size, uncounted, verified, damaged = (_number(metadata, n) for n in names)
+        return cls(count, number, points, size, uncounted, verified, at, damaged)
 
-    def add(self, metadata: Mapping[str, dg.MetadataValue]) -> None:
+    def add(self, partition: str, metadata: Mapping[str, dg.MetadataValue]) -> None:
         self.points += _number(metadata, POINTS)
         self.bytes += _number(metadata, BYTES)
         self.uncounted += POINTS not in metadata
         self.verified += bool("verified" in metadata and metadata["verified"].value)
+        if "grade" in metadata and metadata["grade"].value == "damaged":
+            self.damaged += 1
+            if len(self.named) < REASONS_KEPT:
+                why = metadata["reasons"].value if "reasons" in metadata else ""
+                self.named.append([partition, f"damaged: {why}"])
 
 
 @dataclass
@@ -82,6 +92,8 @@ class Attempt:
     points: int = 0
     failed: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
+    bad: bool = False
+    """A step failed, or a check did that is more than a warning."""
     ended: bool = False
     """Its last step ended."""
     running: bool = False
@@ -98,6 +110,7 @@ def stages_of(
     """
     keys = {ARCHIVE: records.EXPORTED, **{name: records.loaded(name) for name in targets}}
     there = {place: _by_project(instance, key) for place, key in keys.items()}
+    used = [place for place, ids in there.items() if ids and place != ARCHIVE]
     known = instance.get_dynamic_partitions(str(partitions.projects.name))
     projects = sorted({*known, *(project for ids in there.values() for project in ids)})
     stages, seen = [], {}
@@ -118,7 +131,7 @@ def stages_of(
         else:
             rates = {s["place"]: s["rate"] for s in remembered.get("stages", ())}
             found = _stages(instance, project, runs, sums, targets, rates, now)
-        stages += found
+        stages += [*found, *_not_begun(found, used)]
         seen[project] = {
             **{place: asdict(one) for place, one in sums.items()},
             "runs": state,
@@ -149,6 +162,16 @@ def _by_project(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, lis
     return found
 
 
+def _not_begun(found: Sequence[Stage], used: Sequence[str]) -> list[Stage]:
+    """Of a project that is in the archive: the targets that have runs of others and none of it."""
+    (archive,) = (stage for stage in found if stage.place == ARCHIVE)
+    left = set(used) - {stage.place for stage in found} if archive.there else ()
+    return [
+        Stage(archive.project, place, "not begun", total=archive.there, verified=0)
+        for place in left
+    ]
+
+
 def _sums_in(remembered: Mapping[str, Any]) -> dict[str, Sums]:
     return {k: Sums(**v) for k, v in remembered.items() if k not in ("runs", "stages")}
 
@@ -169,7 +192,7 @@ def _summed(
         some = dg.AssetRecordsFilter(key, storage_ids=new[start : start + BATCH])
         for one in instance.fetch_materializations(some, limit=BATCH).records:
             if one.asset_materialization:
-                sums.add(one.asset_materialization.metadata)
+                sums.add(str(one.partition_key), one.asset_materialization.metadata)
     sums.count, sums.last = len(ids), max(ids)
     return sums
 
@@ -241,14 +264,16 @@ def _stages(
                     total=total,
                     there=of.count,
                     verified=verified,
-                    failed=bool(attempt.failed or attempt.reasons),
+                    failed=attempt.bad,
                     running=attempt.running,
                     stopped=bool(attempt.run_id) and not attempt.ended,
+                    damaged=bool(of.damaged),
                 ),
                 total=total,
                 there=of.count,
                 verified=verified,
                 failed=attempt.failed,
+                damaged=of.damaged,
                 points=of.points,
                 bytes=of.bytes,
                 uncounted=of.uncounted,
@@ -256,11 +281,18 @@ def _stages(
                 seconds_left=seconds / attempt.done * left
                 if attempt.running and attempt.done
                 else None,
-                reasons=tuple(attempt.reasons[:REASONS_KEPT]),
+                reasons=_reasons(of, attempt),
                 attempt=attempt.run_id,
             )
         )
     return found
+
+
+def _reasons(of: Sums, attempt: Attempt) -> tuple[tuple[str, str], ...]:
+    """What the last attempt says; of damaged runs that it does not name, what their records say."""
+    named = {where for where, _ in attempt.reasons}
+    recorded = sorted((where, what) for where, what in of.named if where not in named)
+    return tuple([*attempt.reasons, *recorded][:REASONS_KEPT])
 
 
 def _name(partition: str) -> str:
@@ -318,12 +350,14 @@ def _take(attempt: Attempt, events: Iterable[dg.EventLogEntry], result: bool) ->
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if check.check_name in (HELD, WHOLE) and not check.passed:
+                attempt.bad |= check.severity is dg.AssetCheckSeverity.ERROR
                 attempt.failed += _number(check.metadata, "runs with findings")
                 named += _findings(check.metadata)
         elif event.is_step_failure:
             failure = event.step_failure_data
             given = failure.user_failure_data
             rows = _findings(given.metadata) if given else []
+            attempt.bad = True
             attempt.failed += len(rows)
             named += rows
             attempt.ended = True

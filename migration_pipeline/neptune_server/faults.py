@@ -46,7 +46,7 @@ class Fault:
             in the address, as 2.x does, or in the body, as 3.x does for series.
         times: how many requests, then the rule is spent; probability: each with this one.
     What happens, in this order where several are set:
-        latency: seconds of waiting.
+        latency: seconds of waiting; hold: waiting until this is set.
         reset: the connection is cut without an answer.
         status: this answer instead of the real one, with `retry_after` in seconds as its header
             and `content` as body (a small JSON error when None).
@@ -61,6 +61,7 @@ class Fault:
     times: int | None = None
     probability: float | None = None
     latency: float = 0.0
+    hold: threading.Event | None = None
     reset: bool = False
     status: int | None = None
     retry_after: float | None = None
@@ -259,6 +260,8 @@ def _kind(rule: Fault) -> str:
         return "reset"
     if rule.status is not None:
         return str(rule.status)
+    if rule.hold is not None:
+        return "hold"
     return "truncate" if rule.truncate is not None else "latency"
 
 

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .faults import Fault, Faults, Incoming, Traffic
 
 _UPLOADS = "/storage/"
+_HELD_SECONDS = 0.02
+"""Between two looks whether a request that is held may go on."""
 
 
 class Gate:
@@ -46,6 +48,8 @@ class Gate:
             await self.app(scope, receive, counted)
             return
         await asyncio.sleep(fault.latency)
+        while fault.hold is not None and not fault.hold.is_set():
+            await asyncio.sleep(_HELD_SECONDS)
         if fault.reset:
             _transport(send).abort()
             await _gone(connection)

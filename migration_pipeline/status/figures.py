@@ -13,12 +13,22 @@ from typing import Any
 ARCHIVE = "archive"
 REASONS_KEPT = 20
 """Of a stage; the record of the Dagster run that failed has all."""
-STATES = ("failed", "stopped", "running", "not verified", "incomplete", "not begun", "done")
+STATES = (
+    "failed",
+    "stopped",
+    "running",
+    "damaged",
+    "not verified",
+    "incomplete",
+    "not begun",
+    "done",
+)
 """Of a stage, what needs a look first.
 
 - failed: some runs, or the whole stage, failed at the last attempt, or do not compare equal.
 - stopped: the last attempt was cancelled or killed; the next one does the rest.
 - running: an attempt is under way.
+- damaged: all runs are there, and of some it is proven that they are not whole.
 - not verified: all runs are there, and not all were found equal when they were read back.
 - incomplete: nothing failed, and not all runs are there.
 - not begun: no run is there.
@@ -36,6 +46,7 @@ class Stage:
         there: of them, those that arrived.
         verified: of those, those that were read back and are equal; None in the archive.
         failed: runs that the last attempt could not do, or that do not compare equal.
+        damaged: runs of the archive that are proven not to be whole.
         points, bytes: of those that are there, as far as records tell; `uncounted` runs do not.
         rate: points a second of the last attempt that moved any.
         seconds_left: of the attempt under way, by the pace of its runs so far.
@@ -50,6 +61,7 @@ class Stage:
     there: int = 0
     verified: int | None = None
     failed: int = 0
+    damaged: int = 0
     points: int = 0
     bytes: int = 0
     uncounted: int = 0
@@ -93,7 +105,14 @@ def in_order(stages: Iterable[Stage]) -> list[Stage]:
 
 
 def state_of(
-    *, total: int, there: int, verified: int | None, failed: bool, running: bool, stopped: bool
+    *,
+    total: int,
+    there: int,
+    verified: int | None,
+    failed: bool,
+    running: bool,
+    stopped: bool,
+    damaged: bool = False,
 ) -> str:
     """One of `STATES`."""
     if running:
@@ -106,12 +125,14 @@ def state_of(
         return "not begun"
     if there < total:
         return "incomplete"
+    if damaged:
+        return "damaged"
     return "done" if verified is None or verified >= there else "not verified"
 
 
 def sums(stages: Sequence[Stage]) -> dict[str, int]:
     """Figures over stages of one place."""
-    names = ("total", "there", "failed", "points", "bytes")
+    names = ("total", "there", "failed", "damaged", "points", "bytes")
     found = {name: sum(getattr(stage, name) for stage in stages) for name in names}
     return {**found, "verified": sum(stage.verified or 0 for stage in stages)}
 
@@ -125,11 +146,18 @@ def headline(status: Status) -> str:
         said = f"{of['there']:,} of {of['total']:,} runs"
         if place != ARCHIVE:
             said += f", {of['verified']:,} verified"
-        if of["failed"]:
-            said += f", {of['failed']:,} failed"
+        for what in ("failed", "damaged"):
+            said += f", {of[what]:,} {what}" if of[what] else ""
         done = sum(stage.state == "done" for stage in stages)
         lines.append(f"{place}: {said}; {done} of {len(stages)} projects done")
     return "\n".join(lines) or "no project is known yet"
+
+
+def counted(stage: Stage, said: str) -> str:
+    """A figure of points or bytes, and whether it tells all."""
+    if not stage.uncounted:
+        return said
+    return f"≥ {said}" if stage.uncounted < stage.there else "not counted"
 
 
 def duration(seconds: float | None) -> str:

@@ -13,7 +13,14 @@ from string import Template
 
 from migration_pipeline.archive.report_file import report_file
 from migration_pipeline.archive.summary.words import size
-from migration_pipeline.status.figures import Stage, Status, duration, headline, in_order
+from migration_pipeline.status.figures import (
+    Stage,
+    Status,
+    counted,
+    duration,
+    headline,
+    in_order,
+)
 from migration_pipeline.status.picture import svg
 
 PAGE_NAME = "status.html"
@@ -25,6 +32,7 @@ COLUMNS = (
     "of",
     "verified",
     "failed",
+    "damaged",
     "points",
     "bytes of files",
     "points/s",
@@ -47,7 +55,8 @@ table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabu
 th, td { text-align: left; padding: 5px 12px; border-bottom: 1px solid #dde1e6; }
 td { overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-tr.failed td:nth-child(3), tr.stopped td:nth-child(3) { color: #b3261e; font-weight: 600; }
+tr.failed td:nth-child(3), tr.stopped td:nth-child(3),
+tr.damaged td:nth-child(3) { color: #b3261e; font-weight: 600; }
 tr.done td:nth-child(3) { color: #1f8a4c; }
 </style>
 </head>
@@ -90,7 +99,6 @@ def write_page(status: Status, folder: Path) -> Path:
 
 def cells(stage: Stage) -> tuple[str, ...]:
     """What a table shows of a stage, in the order of `COLUMNS`."""
-    at_least = "≥ " if stage.uncounted else ""
     return (
         stage.project,
         stage.place,
@@ -99,8 +107,9 @@ def cells(stage: Stage) -> tuple[str, ...]:
         f"{stage.total:,}",
         "" if stage.verified is None else f"{stage.verified:,}",
         f"{stage.failed:,}",
-        f"{at_least}{stage.points:,}",
-        f"{at_least}{size(stage.bytes)}",
+        f"{stage.damaged:,}",
+        counted(stage, f"{stage.points:,}"),
+        counted(stage, size(stage.bytes)),
         "" if stage.rate is None else f"{stage.rate:,.0f}",
         duration(stage.seconds_left),
     )
@@ -119,7 +128,7 @@ def _reasons(stages: Sequence[Stage]) -> Iterator[str]:
     failed = [stage for stage in in_order(stages) if stage.reasons]
     if not failed:
         return
-    yield '<h2>What failed</h2>\n<div class="scroll"><table id="reasons"><tbody>\n'
+    yield '<h2>What failed or is damaged</h2>\n<div class="scroll"><table id="reasons"><tbody>\n'
     for stage in failed:
         for where, what in stage.reasons:
             place = f"{stage.project} · {stage.place}"

@@ -19,19 +19,21 @@ COLOURS = {
     "exported": "#2f6fd6",
     "loaded": "#86b1ef",
     "failed": "#d2453d",
+    "damaged": "#e0a030",
     "missing": "#d9dde3",
 }
 
 
 def segments(stage: Stage) -> list[tuple[str, int]]:
     """(what, runs) from left to right; together at least the stage's total."""
-    good = stage.there if stage.verified is None else stage.verified
+    good = stage.there - stage.damaged if stage.verified is None else stage.verified
     first = "exported" if stage.verified is None else "verified"
     rest = max(0, stage.total - good)
     failed = min(stage.failed, rest)
-    loaded = min(max(0, stage.there - good), rest - failed)
-    parts = [(first, good), ("loaded", loaded), ("failed", failed)]
-    return [*parts, ("missing", rest - failed - loaded)]
+    damaged = min(stage.damaged, rest - failed)
+    loaded = min(max(0, stage.there - good - damaged), rest - failed - damaged)
+    parts = [(first, good), ("loaded", loaded), ("failed", failed), ("damaged", damaged)]
+    return [*parts, ("missing", rest - failed - damaged - loaded)]
 
 
 def shown(stages: Sequence[Stage]) -> list[Stage]:

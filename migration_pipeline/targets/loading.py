@@ -209,24 +209,22 @@ class _Work:
         if not keys:
             return result
         started = time.monotonic()
-        self._listed = dict(self._target.runs(keys[0].project, self._mapping))
-        self._ids = {key: run.ids[0] for key, run in self._listed.items() if run.ids}
-        self._parents = self._parents_of(keys)
-        groups = families(keys, self._parents)
         done: dict[RunKey, RunLoad] = {}
-        workers = max(1, min(parallel or self._target.capabilities.parallel_runs, len(groups)))
-        with (
-            Progress(self._action, len(keys), self._progress) as self._meter,
-            ThreadPoolExecutor(workers, thread_name_prefix=self._action) as pool,
-        ):
-            futures = [pool.submit(self._family, group, one) for group in groups]
-            try:
-                for future in futures:
-                    done.update((load.key, load) for load in future.result())
-            except BaseException:
-                self._stopped = TargetError("the load was interrupted")
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with Progress(self._action, len(keys), self._progress) as self._meter:
+            self._listed = dict(self._target.runs(keys[0].project, self._mapping))
+            self._ids = {key: run.ids[0] for key, run in self._listed.items() if run.ids}
+            self._parents = self._parents_of(keys)
+            groups = families(keys, self._parents)
+            workers = max(1, min(parallel or self._target.capabilities.parallel_runs, len(groups)))
+            with ThreadPoolExecutor(workers, thread_name_prefix=self._action) as pool:
+                futures = [pool.submit(self._family, group, one) for group in groups]
+                try:
+                    for future in futures:
+                        done.update((load.key, load) for load in future.result())
+                except BaseException:
+                    self._stopped = TargetError("the load was interrupted")
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         result.runs = [done[key] for key in keys]
         result.seconds = time.monotonic() - started
         return result

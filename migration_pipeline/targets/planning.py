@@ -51,6 +51,7 @@ class LoadPlan:
         unreadable: (run or part's path, what is wrong): not in any other list.
         duplicates: run → the target's ids, where there are several.
         foreign: at the target but not in the archive.
+        urls: complete run → its page at the target, where there is one.
     """
 
     target: str
@@ -64,6 +65,7 @@ class LoadPlan:
     unreadable: list[tuple[str, MigrationError]]
     duplicates: dict[RunKey, tuple[str, ...]]
     foreign: list[RunKey]
+    urls: dict[RunKey, str]
 
     @property
     def due(self) -> list[RunKey]:
@@ -121,6 +123,7 @@ def plan_load(
         unreadable=[*((error.path, error) for error in damaged), *found.unreadable],
         duplicates={key: run.ids for key, run in listed.items() if len(run.ids) > 1},
         foreign=[key for key in listed if key not in runs],
+        urls={key: url for key in found.complete if (url := listed[key].url)},
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.archive import Archive, RunKey
 from migration_pipeline.archive.layout import extension_of
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.schema import FILE_TYPES, VALUE_COLUMN, make_batch
 from migration_pipeline.archive.writer import RunWriter
@@ -52,8 +52,8 @@ def write_run(archive: Archive, key: RunKey, rows: Iterable[Row], **of_the_run: 
         return writer.commit(**of_the_run)
 
 
-def archive_in(folder: Path) -> Archive:
-    return Archive(folder / "data", folder / "files")
+def archive_in(place: Location) -> Archive:
+    return Archive(place / "data", place / "files")
 
 
 def read_rows(archive: Archive, key: RunKey) -> list[Row]:
@@ -106,15 +106,3 @@ def contents(archive: Archive) -> dict[RunKey, str]:
             assert run.manifest is not None
             assert run.manifest.digest == found[key], f"{key}: its manifest says something else"
     return found
-
-
-def left_over(archive: Archive) -> list[Path]:
-    """Temporary parts and downloads in folders, and files that no manifest names."""
-    named = {
-        run.file(entry.path)
-        for project in archive.projects()
-        for run in archive.runs(project).values()
-        for entry in (run.manifest.files if run.manifest else [])
-    }
-    parts = list(archive.data.rglob("*.tmp"))
-    return parts + [p for p in archive.files.rglob("*") if p.is_file() and p not in named]

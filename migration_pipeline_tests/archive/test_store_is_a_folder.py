@@ -33,7 +33,7 @@ from migration_pipeline_tests.archive.doctor.projects import (
 from migration_pipeline_tests.archive.making import archive_in, fill, points
 from migration_pipeline_tests.archive.summary.summarizing import drawn, summed
 from migration_pipeline_tests.servers.s3 import S3Server
-from migration_pipeline_tests.stores import archive_on, upload
+from migration_pipeline_tests.stores import upload
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -128,7 +128,7 @@ def test_what_is_left_of_a_damaged_run_is_read(broken: Path, bucket: StorePath) 
 def test_a_part_of_many_megabytes_is_read_in_few_requests(bucket: StorePath, s3: S3Server) -> None:
     chance = random.Random(1)
     run = RunKey("ws/big", "one")
-    archive = archive_on(bucket)
+    archive = archive_in(bucket)
     with RunWriter(archive, run, "test") as writer:
         for _ in range(3):
             values = [chance.random() for _ in range(200_000)]

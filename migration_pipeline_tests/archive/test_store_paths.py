@@ -123,13 +123,15 @@ ASKED: dict[str, Callable[[StorePath], object]] = {
 }
 
 
+@pytest.mark.usefixtures("store")
 @on_every_store
-@pytest.mark.parametrize("asked", ASKED)
-def test_a_bucket_that_is_not_there_is_named(asked: str, store: object, protocol: str) -> None:
+def test_a_bucket_that_is_not_there_is_named(protocol: str) -> None:
     path = StorePath(protocol, "of-nobody/folder/name")
-    with pytest.raises(ObjectStoreRefusedError, match="there is no such bucket") as refused:
-        ASKED[asked](path)
-    assert f"{protocol}://of-nobody" in str(refused.value)
+    for name, ask in ASKED.items():
+        with pytest.raises(ObjectStoreRefusedError) as refused:
+            ask(path)
+        assert "there is no such bucket" in str(refused.value), name
+        assert f"{protocol}://of-nobody" in str(refused.value), name
 
 
 GOOGLE = b'{"error": {"code": %d, "message": "It has no storage.objects.list access."}}'
@@ -137,24 +139,25 @@ _CODE = "AuthorizationPermissionMismatch"
 AZURE = f"<Error><Code>{_CODE}</Code><Message>Not permitted.</Message></Error>".encode()
 
 
-@pytest.mark.parametrize("asked", ["names", "stat", "read", "create", "require"])
 @pytest.mark.parametrize(
     ("protocol", "status", "body"),
     [("gs", 401, GOOGLE % 401), ("gs", 403, GOOGLE % 403), ("az", 403, AZURE)],
     ids=["gs-401", "gs-403", "az-403"],
 )
 def test_a_store_that_does_not_permit_it(
-    protocol: str, status: int, body: bytes, asked: str, monkeypatch: pytest.MonkeyPatch
+    protocol: str, status: int, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = {"x_ms_error_code": _CODE} if protocol == "az" else {}
     with answering(status, body, **code) as port:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{HOST}:{port}")
         monkeypatch.setenv("NO_GCE_CHECK", "true")
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azure_connection(port))
-        with new_file_systems(protocol), pytest.raises(ObjectStoreRefusedError) as refused:
-            ASKED[asked](StorePath(protocol, "bucket/folder/name"))
-    assert "access is refused" in str(refused.value)
-    assert PACKAGES[protocol].variables in str(refused.value)
+        with new_file_systems(protocol):
+            for name in ("names", "stat", "read", "create", "require"):
+                with pytest.raises(ObjectStoreRefusedError) as refused:
+                    ASKED[name](StorePath(protocol, "bucket/folder/name"))
+                assert "access is refused" in str(refused.value), name
+                assert PACKAGES[protocol].variables in str(refused.value), name
 
 
 def test_a_wrong_key_is_refused_and_not_told(

@@ -1,27 +1,25 @@
-"""`dagster dev` as a newcomer starts it, over a Neptune server whose runs the test can change."""
+"""`dagster dev` as a newcomer starts it, and what tests ask of it beside its pages."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import migration_pipeline
-from migration_pipeline.neptune_server import RunningServer, Store, running_server
+from migration_pipeline_tests.targets.stores import free_port
 
 ROOT = Path(migration_pipeline.__file__).parents[1]
-ARTIFACTS = ROOT / ".ci" / "artifacts"
-NOON = 1_700_000_000_000
+LOCATION = "migration_pipeline.definitions"
 PATIENCE = 240.0
 """Seconds until something that the page or the daemon must do is given up."""
 
@@ -33,13 +31,15 @@ class Deployment:
     Args:
         url: of its page.
         home: DAGSTER_HOME, and the folder that it works in.
-        server: the Neptune server that it exports from.
     """
 
     url: str
     home: Path
-    server: RunningServer
     process: subprocess.Popen[bytes]
+
+    def job(self, name: str) -> str:
+        """The address of a job's page."""
+        return f"{self.url}/locations/{LOCATION}/jobs/{name}"
 
     def ask(self, query: str, **variables: Any) -> Any:
         """What GraphQL answers."""
@@ -64,34 +64,70 @@ class Deployment:
     def log(self) -> str:
         return (self.home / "dev.log").read_text(errors="replace")[-5000:]
 
+    def partitions_of(self, *asset: str) -> list[str]:
+        query = "query($k: [AssetKeyInput!]) {assetNodes(assetKeys: $k) {partitionKeys}}"
+        return list(self.ask(query, k=[{"path": asset}])["assetNodes"][0]["partitionKeys"])
 
-def write_run(server: RunningServer, project: str, run: str, points: int = 20) -> None:
-    """A run with a parameter and a float series."""
-    made = server.store.project(project).create_run(run)
-    made.set("config/rate", "float", 0.5)
-    times = [NOON + 1000 * i for i in range(points)]
-    steps = [float(i) for i in range(points)]
-    made.extend_float_series("loss", steps, times, [1 / (i + 1) for i in range(points)])
+    def runs_of(self, job: str) -> list[DagsterRun]:
+        """The newest first."""
+        query = """query($job: String!) {runsOrError(filter: {pipelineName: $job}) {... on Runs {
+            results {runId status tags {key value}}}}}"""
+        return [
+            DagsterRun(
+                run["runId"],
+                run["status"],
+                {tag["key"]: tag["value"] for tag in run["tags"]}.get("dagster/partition", ""),
+            )
+            for run in self.ask(query, job=job)["runsOrError"]["results"]
+        ]
+
+    def ended(self, job: str, count: int, failed: Sequence[str] = ()) -> list[DagsterRun]:
+        """So many runs of a job, once all have ended, those of `failed` partitions by failing.
+
+        Any other failure is one of the test.
+        """
+        runs = self.runs_of(job)
+        bad = [run.partition for run in runs if run.status == "FAILURE"]
+        assert set(bad) <= set(failed), (bad, self.log())
+        done = [run for run in runs if run.status in ("SUCCESS", "FAILURE")]
+        return runs if len(done) == len(runs) == count else []
+
+    def backfills_ended(self) -> bool:
+        """The daemon notes that some time after the last of their runs has ended."""
+        query = "{partitionBackfillsOrError {... on PartitionBackfills {results {status}}}}"
+        found = self.ask(query)["partitionBackfillsOrError"]["results"]
+        return bool(found) and all(one["status"].startswith("COMPLETED") for one in found)
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """Of a Dagster run: type, step and, of a materialization, asset and partition."""
+        query = """query($id: ID!) {logsForRun(runId: $id) {... on EventConnection {events {
+            __typename ... on MessageEvent {stepKey}
+            ... on MaterializationEvent {partition assetKey {path}}}}}}"""
+        return list(self.ask(query, id=run)["logsForRun"]["events"])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass(frozen=True)
+class DagsterRun:
+    """A run of a job as GraphQL tells of it."""
+
+    id: str
+    status: str
+    partition: str
 
 
 @contextmanager
-def deployed(home: Path, runs: Mapping[str, list[str]]) -> Iterator[Deployment]:
-    """Serves runs by project and starts `dagster dev` with the repository's `dagster.yaml`."""
-    home.mkdir()
+def deployed(home: Path, variables: Mapping[str, str]) -> Iterator[Deployment]:
+    """Starts `dagster dev` with the repository's `dagster.yaml`.
+
+    Args:
+        home: a folder that is there.
+        variables: of its environment, which has nothing else of ours.
+    """
     (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
-    with running_server(Store()) as server, (home / "dev.log").open("wb") as log:
-        for project, names in runs.items():
-            for name in names:
-                write_run(server, project, name)
-        port = _free_port()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        command = [sys.executable, "-m", "dagster", "dev", "-m", "migration_pipeline.definitions"]
+    port = free_port()
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [sys.executable, "-m", "dagster", "dev", "-m", LOCATION]
+    with (home / "dev.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=home,
@@ -99,14 +135,15 @@ def deployed(home: Path, runs: Mapping[str, list[str]]) -> Iterator[Deployment]:
                 **kept,
                 "PYTHONPATH": str(ROOT),
                 "DAGSTER_HOME": str(home),
-                "NEPTUNE_API_TOKEN": server.token,
-                "MIGRATION_TARGETS": "dummy",
+                # A run that cannot be started within its 60 s fails, on a machine with much to do.
+                "DAGSTER_GRPC_TIMEOUT_SECONDS": str(int(PATIENCE)),
+                **variables,
             },
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        found = Deployment(f"http://127.0.0.1:{port}", home, server, process)
+        found = Deployment(f"http://127.0.0.1:{port}", home, process)
         try:
             found.wait("the page", lambda: _answers(found))
             yield found

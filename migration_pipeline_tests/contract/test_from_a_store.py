@@ -14,10 +14,11 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.neptune_server.running import RunningServer, running_server
 from migration_pipeline.targets.loading import load_runs, plan_load
+from migration_pipeline_tests.archive.making import archive_in
 from migration_pipeline_tests.contract.backends import BACKENDS
 from migration_pipeline_tests.contract.making import PROJECT
 from migration_pipeline_tests.sources.serving import NOON, Exported, add_points, source_of
-from migration_pipeline_tests.stores import archive_on, left_over
+from migration_pipeline_tests.stores import left_over
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture
 def archive(server: RunningServer, bucket: StorePath) -> Archive:
     """On S3, exported there by the source of 3.x."""
-    exported = Exported(server, archive_on(bucket), source_of(server), PROJECT)
+    exported = Exported(server, archive_in(bucket), source_of(server), PROJECT)
     exported.export_all()
     assert exported.exported == exported.digests().keys() == {"first", "second"}
     assert left_over(exported.archive) == []

@@ -63,6 +63,7 @@ class FakeLoader:
             unreadable=self.unreadable,
             duplicates=self.duplicates,
             foreign=[],
+            urls={key: f"http://target/{key.run}" for key in there},
         )
 
     def load_runs(

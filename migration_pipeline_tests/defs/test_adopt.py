@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -53,6 +54,13 @@ def events(instance: dg.DagsterInstance) -> int:
     )
 
 
+def latest_status(instance: dg.DagsterInstance) -> dict[str, Any]:
+    entry = instance.get_latest_materialization_event(dg.AssetKey(["migration", "status"]))
+    assert entry
+    assert entry.asset_materialization
+    return {name: value.value for name, value in entry.asset_materialization.metadata.items()}
+
+
 def said(result: dg.ExecuteInProcessResult) -> str:
     (output,) = result.get_step_success_events()
     handled = [e for e in result.all_events if e.is_successful_output]
@@ -75,6 +83,27 @@ def test_runs_become_records_with_grades_and_reasons(
         "1 project(s) with 6 runs (0 complete, 0 plausible, 0 suspect, 6 damaged); "
         "6 records written\n  damaged: acme/faulty|unet-001: the errors file names it"
     )
+
+
+def test_what_is_damaged_shows_before_anything_is_loaded(
+    adopt: Adopt, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    adopt(DATA / "neptune3-failed-requests", report_path=str(tmp_path / "report"))
+    key = dg.AssetCheckKey(dg.AssetKey(EXPORT), "not_damaged")
+    (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
+    assert record.event
+    check = record.event.dagster_event.asset_check_evaluation_data
+    assert (check.passed, check.partition) == (False, "acme/faulty")
+    assert check.metadata["runs damaged"].value == 6
+    status = latest_status(instance)
+    assert status["how far"] == "archive: 6 of 6 runs, 6 damaged; 0 of 1 projects done"
+    (row_,) = status["projects"].records
+    assert (row_.data["state"], row_.data["damaged"]) == ("damaged", 6)
+    assert row_.data["points"] == "not counted"
+    first = status["what failed or is damaged (up to 20 a project)"].records[0].data
+    assert first["where"] == "acme/faulty|unet-001"
+    assert "damaged: " in first["what"]
+    assert "'train/loss'" in first["what"]
 
 
 def test_the_project_is_a_partition_that_a_load_can_build_on(

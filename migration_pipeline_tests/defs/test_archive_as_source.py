@@ -85,6 +85,15 @@ def check_of(instance: dg.DagsterInstance, project: str) -> tuple[bool, dict[str
     return evaluation.passed, {name: v.value for name, v in evaluation.metadata.items()}
 
 
+def states(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Place → state, as the latest status says it of the one project."""
+    entry = instance.get_latest_materialization_event(dg.AssetKey(["migration", "status"]))
+    assert entry
+    assert entry.asset_materialization
+    table: Any = entry.asset_materialization.metadata["projects"].value
+    return {row.data["place"]: row.data["state"] for row in table.records}
+
+
 def test_models_and_runs_arrive_and_are_verified(
     migrate: Migrate, instance: dg.DagsterInstance, at_target: Tags
 ) -> None:
@@ -118,6 +127,8 @@ def test_nobody_decided_about_damaged_runs(
     assert not passed
     assert figures["left out"] == [f"acme/faulty|{run}" for run in FAULTY]
     assert figures["damaged runs left out"] == 6
+    assert "MIGRATION_LOAD_DAMAGED=1" in figures["remedy"]
+    assert states(instance) == {"archive": "damaged", "mlflow": "failed"}
     assert len(records_of(instance, ["neptune", "run"])) == 6
 
 
@@ -132,6 +143,8 @@ def test_damaged_runs_are_left_out_by_decision(
     assert not passed  # a warning: what it says of the target does not hold for every run
     assert figures["left out"] == ["ws/p|broken"]
     assert figures["runs verified"] == 1
+    assert "remedy" not in figures
+    assert states(instance) == {"archive": "damaged", "mlflow": "done"}
     said = summary_of(result)
     assert "1 loaded, 1 read back and compared with what the archive holds" in said
     assert "1 complete, 1 damaged" in said
@@ -215,13 +228,13 @@ def test_the_variable_is_a_decision_or_none(
     monkeypatch.delenv("MIGRATION_LOAD_DAMAGED", raising=False)
     if given is not None:
         monkeypatch.setenv("MIGRATION_LOAD_DAMAGED", given)
-    from migration_pipeline.defs import load
+    from migration_pipeline.defs import checks, load
 
-    assert load.HANDLINGS[settings.decision(load.DAMAGED_VARIABLE)] == handling
+    assert load.HANDLINGS[settings.decision(checks.DAMAGED_VARIABLE)] == handling
     assert LoadConfig().damaged == "fail"  # read when the definitions were loaded, without it
     monkeypatch.setenv("MIGRATION_LOAD_DAMAGED", "perhaps")
     with pytest.raises(ConfigError, match="is 'perhaps'"):
-        settings.decision(load.DAMAGED_VARIABLE)
+        settings.decision(checks.DAMAGED_VARIABLE)
 
 
 def half_damaged(folder: Path) -> Path:

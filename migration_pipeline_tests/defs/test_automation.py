@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from migration_pipeline.defs import automation, partitions
 from migration_pipeline.defs.automation import discover_projects, follow_source
 from migration_pipeline.defs.resources import ArchiveResource, SourceResource
+from migration_pipeline.errors import SourceUnavailableError
 from migration_pipeline_tests.defs.fakes import MODIFIED, FakeSource
 
 NAME = str(partitions.projects.name)
@@ -77,6 +79,14 @@ class Follower:
         return [str(request.partition_key) for request in requests]
 
 
+def fail(instance: dg.DagsterInstance, partition: str) -> None:
+    """The partition's last run, which has just failed."""
+    failed = instance.create_run_for_job(
+        dg.job(name="migrate_project")(lambda: None), tags={"dagster/partition": partition}
+    )
+    instance.report_run_failed(failed)
+
+
 @pytest.fixture
 def follower(instance: dg.DagsterInstance, source: FakeSource) -> Follower:
     return Follower(instance)
@@ -108,16 +118,70 @@ def test_a_failure_is_tried_again_later_and_once(
     follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower.tick()
-    tags = {"dagster/partition": "ws/alpha"}
-    failed = follower.instance.create_run_for_job(
-        dg.job(name="migrate_project")(lambda: None), tags=tags
-    )
-    follower.instance.report_run_failed(failed)
+    fail(follower.instance, "ws/alpha")
     assert follower.tick() == []
     monkeypatch.setattr(automation, "AGAIN_SECONDS", -60)
     assert follower.tick() == ["ws/alpha"]
     assert follower.tick() == ["ws/alpha"]
     assert follower.run_keys[-1] == follower.run_keys[-2]  # for which Dagster starts one run
+
+
+def test_what_fails_for_good_is_tried_ever_more_rarely(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at once when something changed at the source."""
+    follower.tick()
+
+    def tick_after(seconds: int) -> list[str]:
+        now = time.time() + seconds
+        with monkeypatch.context() as clock:
+            clock.setattr("time.time", lambda: now)
+            return follower.tick()
+
+    waits = []
+    for _ in range(7):
+        fail(follower.instance, "ws/alpha")
+        hours = next(h for h in (1, 2, 4, 8, 16, 24) if tick_after(h * 3600 + 60))
+        assert not tick_after(hours * 3600 - 60)
+        waits.append(hours)
+    assert waits == [1, 2, 4, 8, 16, 24, 24]
+    assert follower.tick() == []
+    source.projects["ws/alpha"].append("a-9")
+    assert follower.tick() == ["ws/alpha"]
+
+
+def test_a_source_that_is_down_loses_nothing(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evaluation fails, which the page shows with the reason; the next one goes on."""
+    follower.tick()
+    source.projects["ws/beta"].append("b-3")
+
+    def down() -> list[str]:
+        raise SourceUnavailableError("http://neptune cannot be reached", "Check it.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(source, "list_projects", down)
+        with pytest.raises(SourceUnavailableError, match="http://neptune cannot be reached"):
+            follower.tick()
+        with pytest.raises(SourceUnavailableError):
+            evaluate(follower.instance)
+    assert follower.tick() == ["ws/beta"]
+
+
+def test_a_project_that_vanished_is_left_alone(
+    follower: Follower, source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays a partition and is not tried again, until it is back."""
+    follower.instance.add_dynamic_partitions(NAME, ["ws/alpha", "ws/beta"])
+    follower.tick()
+    runs = source.projects.pop("ws/beta")
+    fail(follower.instance, "ws/beta")
+    monkeypatch.setattr(automation, "AGAIN_SECONDS", -60)
+    assert follower.tick() == []
+    assert follower.instance.get_dynamic_partitions(NAME) == ["ws/alpha", "ws/beta"]
+    source.projects["ws/beta"] = runs
+    assert follower.tick() == ["ws/beta"]
 
 
 def test_a_project_that_cannot_be_listed_holds_up_no_other(

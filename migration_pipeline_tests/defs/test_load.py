@@ -185,6 +185,8 @@ def test_runs_at_the_target_without_a_record_are_recorded(
     assert run_job().success
     assert len(records_of(instance, RUN)) == 4
     assert loader.sent == []
+    record = latest(instance, RUN, "ws/alpha|a-2")
+    assert (record["url"], record["verified"]) == ("http://target/a-2", True)
 
 
 def test_all_are_compared_again_when_asked(run_job: Execute, loader: FakeLoader) -> None:

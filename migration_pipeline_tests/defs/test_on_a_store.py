@@ -17,10 +17,10 @@ import pytest
 from migration_pipeline import definitions
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.store import StorePath
-from migration_pipeline_tests.archive.making import points, row, write_run
+from migration_pipeline_tests.archive.making import archive_in, points, row, write_run
 from migration_pipeline_tests.defs.fakes import FakeSource, failure_of, records_of
 from migration_pipeline_tests.servers.s3 import S3Server, refused
-from migration_pipeline_tests.stores import archive_on, left_over
+from migration_pipeline_tests.stores import left_over
 from migration_pipeline_tests.targets.stores import sqlite_uri
 
 Job = Callable[..., dg.ExecuteInProcessResult]
@@ -71,14 +71,14 @@ def fill_archive(bucket: StorePath) -> None:
             row("images", "file_series", b"second", 10**6, 2),
             row("note", "string", "ö"),
         ]
-        write_run(archive_on(bucket), RunKey("ws/alpha", name), rows)
+        write_run(archive_in(bucket), RunKey("ws/alpha", name), rows)
 
 
 def test_export_writes_there_and_the_next_one_finds_it(
     job: Job, source: FakeSource, bucket: StorePath, instance: dg.DagsterInstance
 ) -> None:
     assert job("migrate", "migrate_projects", "fake").success
-    archive = archive_on(bucket)
+    archive = archive_in(bucket)
     assert archive.projects() == ["ws/alpha", "ws/beta"]
     assert {key.run for key in archive.runs("ws/alpha")} == {"a-1", "a-2", "a-3", "a-4"}
     assert left_over(archive) == []
@@ -177,7 +177,7 @@ def test_a_bucket_that_goes_away_in_the_middle(
     assert f"{bucket}/data" in (said := capfd.readouterr().err)
     assert "there is no such bucket" in said
     s3.before = lambda request: None
-    archive = archive_on(bucket)
+    archive = archive_in(bucket)
     published = {str(k) for p in archive.projects() for k in archive.runs(p)}
     assert records_of(instance, RUN) <= published
     assert job("migrate", "migrate_projects", "fake").success

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from migration_pipeline import definitions
-from migration_pipeline.defs import export, partitions, status, status_records
+from migration_pipeline.defs import examined, export, partitions, status, status_records
 from migration_pipeline.status.figures import Stage
 from migration_pipeline_tests.defs.fakes import MODIFIED, FakeSource, refused, resources
 
@@ -61,13 +61,20 @@ def stages(instance: dg.DagsterInstance) -> dict[tuple[str, str], Stage]:
     return {(stage.project, stage.place): stage for stage in found}
 
 
+def stages_shown(instance: dg.DagsterInstance) -> dict[tuple[str, str], Any]:
+    """(project, place) → the row of the table."""
+    rows = [record.data for record in metadata(instance)["projects"].records]
+    return {(row["project"], row["place"]): row for row in rows}
+
+
 def by_hand(instance: dg.DagsterInstance, folder: Path) -> None:
     log: Any = logging.getLogger(__name__)
     status.materialize(instance, str(folder / "report"), "by hand", log)
 
 
-def test_the_steps_of_an_export_are_known_by_their_name() -> None:
+def test_steps_and_figures_of_others_are_known_by_their_names() -> None:
     assert export.KEY.to_python_identifier() == status_records.EXPORT_STEPS
+    assert examined.GRADED["damaged"] == status_records.DAMAGED
 
 
 def test_what_is_there_is_counted_by_project_and_place(
@@ -136,6 +143,18 @@ def test_what_a_target_refuses_is_a_failure_there_and_not_in_the_archive(
     dummy = found["ws/alpha", "dummy"]
     assert (dummy.state, dummy.there, dummy.total, dummy.failed) == ("failed", 0, 4, 4)
     assert {where for where, _ in dummy.reasons} == {f"ws/alpha|a-{n}" for n in (1, 2, 3, 4)}
+
+
+def test_what_was_not_begun_is_not_left_out(
+    job: Execute, instance: dg.DagsterInstance, source: FakeSource
+) -> None:
+    """A target that has one project and waits for another one is not done."""
+    assert job("ws/beta").success
+    source.errors["a-2"] = [refused("a-2")]
+    assert not job("ws/alpha").success
+    stage = stages_shown(instance)["ws/alpha", "dummy"]
+    assert (stage["state"], stage["runs there"], stage["of"]) == ("not begun", 0, 3)
+    assert "dummy: 2 of 5 runs, 2 verified; 1 of 2" in metadata(instance)["how far"]
 
 
 def test_a_run_that_changed_is_counted_once(

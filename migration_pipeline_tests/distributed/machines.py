@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,9 +92,20 @@ class Machines:
     def files(self) -> Path:
         return self.folder / "files"
 
-    def worker(self, name: str, **more: str) -> subprocess.Popen[str]:
-        """A worker with one process; it takes steps as soon as it is ready."""
-        command = [str(BIN / "dagster-celery"), "worker", "start", "-A", "dagster_celery.app"]
+    def worker(self, name: str, before: Sequence[str] = (), **more: str) -> subprocess.Popen[str]:
+        """A worker with one process; it takes steps as soon as it is ready.
+
+        Args:
+            before: words of a command that starts the worker's.
+        """
+        command = [
+            *before,
+            str(BIN / "dagster-celery"),
+            "worker",
+            "start",
+            "-A",
+            "dagster_celery.app",
+        ]
         command += ["-y", str(self.celery), "-n", name, "-l", "INFO", "--", "-c", "1"]
         return self.start(name, command, more)
 
@@ -102,9 +113,15 @@ class Machines:
         """Waits until they take steps."""
         until(lambda: all(" ready." in self.said(worker) for worker in workers), *workers)
 
-    def job(self, job: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """`dagster job execute`."""
-        command = [sys.executable, "-m", "dagster", "job", "execute", "-j", job]
+    def job(
+        self, job: str, *arguments: str, dagster: Sequence[str] = ("-m", "dagster"), **more: str
+    ) -> subprocess.Popen[str]:
+        """`dagster job execute`.
+
+        Args:
+            dagster: what Python is told to run as Dagster's command line.
+        """
+        command = [sys.executable, *dagster, "job", "execute", "-j", job]
         command += ["-m", "migration_pipeline.definitions", *arguments]
         return self.start(f"job-{len(self._started)}", command, more)
 

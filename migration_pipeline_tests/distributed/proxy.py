@@ -1,4 +1,4 @@
-"""A way to a service that can be cut, as if the service went down."""
+"""A way to a service that can be cut, as if the service went down, and be there again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 
 class Proxy:
@@ -13,27 +14,43 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._to = (host, port)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._open: set[socket.socket] = set()
+        self.port = self._listen(0)
 
-    def _accept(self) -> None:
+    def _listen(self, port: int) -> int:
+        self._listening = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+        used: int = self._listening.getsockname()[1]
+        return used
+
+    def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                incoming, _ = self._listening.accept()
+                incoming, _ = listening.accept()
                 outgoing = socket.create_connection(self._to)
-                self._open += [incoming, outgoing]
-                for one, other in ((incoming, outgoing), (outgoing, incoming)):
-                    threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+                pair = (incoming, outgoing)
+                threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, incoming: socket.socket, outgoing: socket.socket) -> None:
+        with incoming, outgoing:
+            self._open.update((incoming, outgoing))
+            back = threading.Thread(target=_pass_on, args=(outgoing, incoming), daemon=True)
+            back.start()
+            _pass_on(incoming, outgoing)
+            back.join()
+            self._open.difference_update((incoming, outgoing))
 
     def cut(self) -> None:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        for connection in self._open:
+        for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def restore(self) -> None:
+        """The same way again, for who asks anew."""
+        self._listen(self.port)
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:
@@ -44,9 +61,12 @@ def _pass_on(one: socket.socket, other: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy(host: str, port: int) -> Iterator[Proxy]:
-    made = Proxy(host, port)
+def on_the_way(address: str, usual_port: int) -> Iterator[tuple[str, Proxy]]:
+    """A service's address by way of a proxy, and the proxy."""
+    real = urlsplit(address)
+    made = Proxy(real.hostname or "", real.port or usual_port)
+    user = real.netloc.rpartition("@")[0]
     try:
-        yield made
+        yield real._replace(netloc=f"{user}@127.0.0.1:{made.port}").geturl(), made
     finally:
         made.cut()

@@ -4,7 +4,6 @@ marked done that is not, and the next start does the rest."""
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -13,7 +12,7 @@ from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.neptune_server.running import RunningServer
 from migration_pipeline_tests.distributed.conftest import RUNS, fill, run_config
 from migration_pipeline_tests.distributed.machines import machines, until
-from migration_pipeline_tests.distributed.proxy import proxy
+from migration_pipeline_tests.distributed.proxy import on_the_way
 from migration_pipeline_tests.distributed.steps import Steps
 from migration_pipeline_tests.targets.stores import postgres_database
 
@@ -63,25 +62,25 @@ def test_a_database_that_goes_away(
     settings: dict[str, str], server: RunningServer, tmp_path: Path
 ) -> None:
     server.faults.add(Fault("series", latency=5, times=1))
-    with postgres_database() as database:
-        real = urlsplit(database)
-        with proxy(real.hostname or "", real.port or 5432) as between:
-            through = database.replace(real.netloc, f"{real.username}@127.0.0.1:{between.port}")
-            with machines(tmp_path, DAGSTER_POSTGRES_URL=through, **settings) as machine:
-                job = machine.job("migrate", "-c", str(run_config(tmp_path)))
-                until(lambda: list(machine.data.rglob("*_part_0.parquet")), job)
-                between.cut()
-                code, out = machine.finish(job)
-                assert code == 1
-                assert "migrate: failed: Dagster's storage, which dagster.yaml" in out
-                assert out.splitlines()[-1].endswith("the next start does the rest.")
-                there = len(list(machine.data.rglob("*_part_0.parquet")))
-                assert 0 < there < RUNS
+    with (
+        postgres_database() as database,
+        on_the_way(database, 5432) as (through, between),
+        machines(tmp_path, DAGSTER_POSTGRES_URL=through, **settings) as machine,
+    ):
+        job = machine.job("migrate", "-c", str(run_config(tmp_path)))
+        until(lambda: list(machine.data.rglob("*_part_0.parquet")), job)
+        between.cut()
+        code, out = machine.finish(job)
+        assert code == 1
+        assert "migrate: failed: Dagster's storage, which dagster.yaml" in out
+        assert out.splitlines()[-1].endswith("the next start does the rest.")
+        there = len(list(machine.data.rglob("*_part_0.parquet")))
+        assert 0 < there < RUNS
 
-                machine.environment["DAGSTER_POSTGRES_URL"] = database
-                with machine.instance() as instance:
-                    steps = Steps(instance, PROJECT)
-                    assert not steps.done("finish_export")
-                code, out = machine.finish(machine.job("migrate"))
-                assert code == 0, out
-                assert f"{RUNS - there} runs exported" in out.splitlines()[-1]
+        machine.environment["DAGSTER_POSTGRES_URL"] = database
+        with machine.instance() as instance:
+            steps = Steps(instance, PROJECT)
+            assert not steps.done("finish_export")
+        code, out = machine.finish(machine.job("migrate"))
+        assert code == 0, out
+        assert f"{RUNS - there} runs exported" in out.splitlines()[-1]

@@ -1,4 +1,5 @@
-"""Two runs on one project at the same moment, in every order of what they write and see."""
+"""Two runs on one project at the same moment, in every order of what they write and see; and two
+workers at one step."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
+from migration_pipeline import progress
 from migration_pipeline.defs import guards, liveness
 from migration_pipeline.errors import BusyProjectError
 from migration_pipeline_tests.distributed.machines import machines
@@ -101,18 +104,23 @@ class Contender:
         self._gated(self._real.handle_run_event)(self.run_id, event, self._began)
 
 
+@contextmanager
+def on_postgres(folder: Path) -> Iterator[dg.DagsterInstance]:
+    with (
+        postgres_database() as database,
+        machines(folder, DAGSTER_POSTGRES_URL=database) as made,
+        made.instance() as opened,
+    ):
+        yield opened
+
+
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
 def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    if request.param == "SQLite":
-        with dg.DagsterInstance.local_temp(str(tmp_path)) as opened:
-            yield opened
-    else:
-        with (
-            postgres_database() as database,
-            machines(tmp_path, DAGSTER_POSTGRES_URL=database) as made,
-            made.instance() as opened,
-        ):
-            yield opened
+    sqlite = request.param == "SQLite"
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) if sqlite else on_postgres(tmp_path)
+    ) as opened:
+        yield opened
 
 
 def test_of_two_runs_one_goes_on_in_whatever_order_they_start_look_and_write(
@@ -133,3 +141,55 @@ def test_of_two_runs_one_goes_on_in_whatever_order_they_start_look_and_write(
         for thread in threads:
             thread.join()
         assert sorted(one.outcome for one in pair) == ["gave up", "went on"], schedule
+
+
+class Worker(threading.Thread):
+    """Does a step that takes until it is told to end."""
+
+    def __init__(self, instance: dg.DagsterInstance, step: str) -> None:
+        super().__init__(daemon=True)
+        self.said: list[str] = []
+        self.at_it, self.end = threading.Event(), threading.Event()
+        self._context: Any = SimpleNamespace(
+            instance=instance,
+            run_id="run",
+            log=SimpleNamespace(info=self.said.append),
+            get_step_execution_context=lambda: SimpleNamespace(step=SimpleNamespace(key=step)),
+        )
+        self.start()
+
+    def run(self) -> None:
+        with guards._alone(self._context):
+            self.at_it.set()
+            self.end.wait()
+
+
+def test_a_step_that_is_given_out_twice_waits_for_the_first_and_not_for_a_dead_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+    with on_postgres(tmp_path) as instance:
+        first = Worker(instance, "chunk[c1]")
+        assert first.at_it.wait(60)
+        second, other = Worker(instance, "chunk[c1]"), Worker(instance, "chunk[c2]")
+        assert other.at_it.wait(60)
+        while not second.said:
+            assert second.is_alive()
+        assert second.said[0].startswith("another worker is at this step; waiting for it to end: ")
+        assert not second.at_it.is_set()
+        first.end.set()
+        assert second.at_it.wait(60)
+
+        third = Worker(instance, "chunk[c1]")
+        while not third.said:
+            assert third.is_alive()
+        assert not third.at_it.is_set()
+        with instance.run_storage.connect() as connection:  # what is left when a process dies
+            dead = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON "
+            dead += "d.oid = database WHERE locktype = 'advisory' AND datname = current_database()"
+            connection.execute(text(dead))
+        assert third.at_it.wait(60)
+        for worker in (second, other, third):
+            worker.end.set()
+            worker.join()

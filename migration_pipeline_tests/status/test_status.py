@@ -15,6 +15,7 @@ from migration_pipeline.status.figures import (
     STATES,
     Stage,
     Status,
+    counted,
     duration,
     headline,
     in_order,
@@ -36,6 +37,9 @@ MLFLOW = Stage("ws/a", "mlflow", "running", total=7, there=5, verified=4, points
         ("stopped", {"there": 3, "stopped": True}),
         ("not begun", {"there": 0}),
         ("incomplete", {"there": 2}),
+        ("incomplete", {"there": 2, "damaged": True}),
+        ("damaged", {"there": 3, "damaged": True}),
+        ("failed", {"there": 3, "damaged": True, "failed": True}),
         ("not verified", {"there": 3, "verified": 2}),
         ("done", {"there": 3, "verified": 3}),
         ("done", {"there": 3}),
@@ -53,8 +57,15 @@ def test_a_project_without_runs_is_done() -> None:
 
 
 def test_bars_are_as_long_as_there_are_runs() -> None:
-    assert segments(ARCHIVE) == [("exported", 7), ("loaded", 0), ("failed", 2), ("missing", 1)]
-    assert segments(MLFLOW) == [("verified", 4), ("loaded", 1), ("failed", 0), ("missing", 2)]
+    assert segments(ARCHIVE) == [
+        ("exported", 7),
+        ("loaded", 0),
+        ("failed", 2),
+        ("damaged", 0),
+        ("missing", 1),
+    ]
+    assert [n for _, n in segments(MLFLOW)] == [4, 1, 0, 0, 2]
+    assert [n for _, n in segments(replace(ARCHIVE, damaged=3))] == [4, 0, 2, 3, 1]
     drawing = ElementTree.fromstring(svg([ARCHIVE, MLFLOW]))
     bars = [
         (one.get("fill"), float(str(one.get("width"))))
@@ -95,12 +106,21 @@ def test_the_page_shows_figures_and_reasons(tmp_path: Path) -> None:
     page = write_page(Status(stages, "2026-01-01T00:00:00Z", "Records."), tmp_path).read_text()
     rows = re.findall(r'<tr class="\w+">(.*?)</tr>', page)
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
-    assert cells[0][:9] == ["ws/a", "archive", "failed", "7", "10", "", "2", "70", "1.23 kB"]
+    assert cells[0][:8] == ["ws/a", "archive", "failed", "7", "10", "", "2", "0"]
+    assert cells[0][8:10] == ["70", "1.23 kB"]
     assert cells[1][3:7] == ["5", "7", "4", "0"]
     assert "<td>ws/a|r</td><td>the server answered 400</td>" in page
     assert "As of 2026-01-01T00:00:00Z. Records." in page
     assert "src=" not in page
     assert "href=" not in page
+
+
+def test_a_figure_that_does_not_count_all_runs_says_so() -> None:
+    assert [counted(replace(ARCHIVE, uncounted=n), "70") for n in (0, 6, 7)] == [
+        "70",
+        "≥ 70",
+        "not counted",
+    ]
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
@@ -115,6 +135,8 @@ def test_the_headline_counts_by_place() -> None:
         "archive: 7 of 10 runs, 2 failed; 0 of 1 projects done",
         "mlflow: 5 of 7 runs, 4 verified; 0 of 1 projects done",
     ]
+    damaged = Status((replace(ARCHIVE, damaged=3),), "now", "")
+    assert headline(damaged).startswith("archive: 7 of 10 runs, 2 failed, 3 damaged; 0 of 1")
     assert headline(Status((), "now", "")) == "no project is known yet"
     assert in_order([MLFLOW, ARCHIVE]) == [ARCHIVE, MLFLOW]
     assert Stage.from_plain(MLFLOW.plain()) == MLFLOW

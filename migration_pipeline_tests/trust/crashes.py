@@ -1,9 +1,9 @@
 """Stops an export in a process of its own at a chosen moment, for tests that look at what is left.
 
 A moment is a number of operations (renames, syncs, removals, row groups, requests to an object
-store) after which the process is
-killed, interrupted, given an exception or told that the disk is full; or a share of the time that
-an undisturbed export takes. The processes are forked from one that has everything imported.
+store) after which the process is killed, interrupted, given an exception or told that the disk is
+full; or a share of the time that an undisturbed export takes. The processes are forked from one
+that has everything imported.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from migration_pipeline.archive.store import StorePath
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.registry import source_names
 from migration_pipeline.sources.source import Selection, Source
+from migration_pipeline_tests.archive.making import archive_in
 
 How = Literal["kill", "interrupt", "exception", "full disk", "kill later", "interrupt later"]
 HOWS: tuple[How, ...] = (
@@ -144,7 +145,7 @@ def _child(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     source = make_source(*arguments)
     connection.send("ready")
-    archive = Archive(*(location(f"{folder}/{name}", "a test") for name in ("data", "files")))
+    archive = archive_in(location(folder, "a test"))
     failures = export_everything(source, archive)
     connection.send((failures, watch.count))
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from migration_pipeline.errors import ArchiveNotWritableError
-from migration_pipeline_tests.archive.making import archive_in, contents, left_over
+from migration_pipeline_tests.archive.making import archive_in, contents
 from migration_pipeline_tests.machine import lacks
 from migration_pipeline_tests.sources.contract.backends import BACKENDS
 from migration_pipeline_tests.sources.contract.place import Place
+from migration_pipeline_tests.stores import left_over
 from migration_pipeline_tests.trust.crashes import (
     Moment,
     export_everything,
@@ -51,7 +52,7 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
         folder = tmp_path / f"stopped-{i}"
         archive = archive_in(folder)
         code, last, _ = run_export(make, arguments, folder, moment, seconds)
-        left = contents(archive) if archive.data.exists() else {}
+        left = contents(archive)
         assert left.items() <= expected.items(), f"{moment}: something published is not whole"
         if moment.how == "exception" and last is not None:
             # Raised in a worker's thread, it is one run's, which fails by name.

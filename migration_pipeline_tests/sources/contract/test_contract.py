@@ -19,12 +19,12 @@ from migration_pipeline.sources.source import DownloadedFile, RunDone, Selection
 from migration_pipeline_tests.archive.making import (
     archive_in,
     contents,
-    left_over,
     read_rows,
 )
 from migration_pipeline_tests.sources.contract.backends import BACKENDS
 from migration_pipeline_tests.sources.contract.place import Place
 from migration_pipeline_tests.sources.serving import EVERYTHING, Exported
+from migration_pipeline_tests.stores import left_over
 
 RUNS = 5
 
