@@ -16,6 +16,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +26,8 @@ import stamina
 from migration_pipeline.errors import (
     CredentialsRefusedError,
     IncompleteAnswerError,
+    MigrationError,
     MissingSettingError,
-    SourceError,
     SourceRefusedError,
     SourceUnavailableError,
     UnknownProjectError,
@@ -47,10 +48,12 @@ _OF_THE_SDK = {"WandbApiFailedError", "AuthenticationError", "CommError", "Reque
 _STATUS = re.compile(r"returned error (\d{3})")
 LIST_PAGE = 500
 FILES_PAGE = 200
-_LINE_COUNTS = """
-query LineCounts($project: String!, $entity: String!, $filters: JSONString, $first: Int) {
+_MORE = """
+query MoreOfRuns($project: String!, $entity: String!, $filters: JSONString, $first: Int) {
   project(name: $project, entityName: $entity) {
-    runs(filters: $filters, first: $first) { edges { node { name eventsLineCount } } }
+    runs(filters: $filters, first: $first) {
+      edges { node { name eventsLineCount config outputArtifacts(first: 1) { totalCount } } }
+    }
   }
 }
 """
@@ -58,6 +61,21 @@ query LineCounts($project: String!, $entity: String!, $filters: JSONString, $fir
 
 class Gone(SourceRefusedError):
     """What was asked for is not there (404)."""
+
+
+@dataclass(frozen=True)
+class More:
+    """Of one run.
+
+    Args:
+        system_rows: of system metrics, as the server counts them.
+        artifacts: that it logged.
+        internal: `_wandb` of its config, which the SDK drops from a run in a list.
+    """
+
+    system_rows: int
+    artifacts: int
+    internal: Any
 
 
 class WandbClient:
@@ -188,8 +206,8 @@ class WandbClient:
 
         return self.call(f"listing the runs of {project}", ask)
 
-    def line_counts(self, project: str, ids: Sequence[str]) -> dict[str, int]:
-        """Rows of system metrics that the server counts, by run id."""
+    def more_of_runs(self, project: str, ids: Sequence[str]) -> dict[str, More]:
+        """What `wandb.Api` does not say of a run without a request for each, by its id."""
         entity, name = self.project_at(project)
         variables = {
             "entity": entity,
@@ -198,12 +216,19 @@ class WandbClient:
             "first": len(ids),
         }
 
-        def ask() -> dict[str, int]:
-            said = self._service.execute_graphql(_LINE_COUNTS, variables)
+        def ask() -> dict[str, More]:
+            said = self._service.execute_graphql(_MORE, variables)
             nodes = [edge["node"] for edge in said["project"]["runs"]["edges"]]
-            return {node["name"]: int(node["eventsLineCount"] or 0) for node in nodes}
+            return {
+                node["name"]: More(
+                    int(node["eventsLineCount"] or 0),
+                    int((node["outputArtifacts"] or {}).get("totalCount") or 0),
+                    _internal(node["config"]),
+                )
+                for node in nodes
+            }
 
-        return self.call(f"counting system metrics in {project}", ask)
+        return self.call(f"reading more of the runs of {project}", ask)
 
     def scan(self, run: Any, page_size: int, first: int = 0) -> Iterator[dict[str, Any]]:
         """All rows of a run's history from a step on, a page of `page_size` steps at a time; what
@@ -317,7 +342,7 @@ class WandbClient:
 
     def _named(self, doing: str, error: Exception) -> Exception:
         """The SDK's error as ours."""
-        if isinstance(error, SourceError | Again):
+        if isinstance(error, MigrationError | Again):
             return error
         status, said = _status_of(error), self._scrub(str(error))
         if isinstance(error, OSError) and not _is_the_sdks(error):
@@ -356,6 +381,11 @@ class WandbClient:
         line = " ".join(text.split())[:300]
         key = self.__dict__.get("_key", "")
         return line.replace(key, "***") if key else line
+
+
+def _internal(config: str | None) -> Any:
+    own = json.loads(config or "{}").get("_wandb")
+    return own.get("value") if isinstance(own, dict) else None
 
 
 def _place(run: Any) -> str:

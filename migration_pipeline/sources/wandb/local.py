@@ -33,7 +33,7 @@ from migration_pipeline.sources.wandb.files import (
     as_medium,
     pack,
 )
-from migration_pipeline.sources.wandb.history import History, Medium
+from migration_pipeline.sources.wandb.history import History, Medium, as_text
 from migration_pipeline.sources.wandb.names import STDOUT, archive_projects, of_file
 from migration_pipeline.sources.wandb.records import (
     Damage,
@@ -325,7 +325,7 @@ class LocalRun(Task):
                     "metadata": seen.metadata or None,
                     "metrics": seen.metrics or None,
                     "used_artifacts": tuple(seen.used),
-                    "rawconfig": {"_wandb": internal} if internal else None,
+                    "rawconfig": {"_wandb": as_text(internal)} if internal else None,
                 },
             )
         attributes = Attributes(run, selection)

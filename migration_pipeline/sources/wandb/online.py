@@ -21,7 +21,7 @@ from migration_pipeline.sources.fetching import OTHER_SIZE, fetch
 from migration_pipeline.sources.reading import Item, Missing, Remark, Selected, Task
 from migration_pipeline.sources.source import DownloadedFile, RunFailed, RunRef, Selection
 from migration_pipeline.sources.wandb.attributes import Attributes, RunFacts, branch_of, utc
-from migration_pipeline.sources.wandb.client import Gone, WandbClient
+from migration_pipeline.sources.wandb.client import Gone, More, WandbClient
 from migration_pipeline.sources.wandb.files import (
     REFERENCES,
     ArtifactFacts,
@@ -31,7 +31,7 @@ from migration_pipeline.sources.wandb.files import (
     lines_of,
     pack,
 )
-from migration_pipeline.sources.wandb.history import History, Medium
+from migration_pipeline.sources.wandb.history import History, Medium, as_text
 from migration_pipeline.sources.wandb.names import OUTPUT_LOG, of_file
 
 GROUP_RUNS = 50
@@ -40,6 +40,8 @@ _ROWS, _CELLS = 1_000, 1_000_000
 _SURE = 10_000
 """So many rows of a page any server gives; what it gives at most is unknown."""
 _MOST_PAGES = 100_000
+_LONGEST_PAGE = 2**31 - 1
+"""Of wandb-core's documents: `$pageSize: Int!`."""
 _FILES_A_TASK = 8
 SAMPLED_SYSTEM = "W&B counts {count} rows of system metrics more than it gives"
 FEWER_ROWS = "W&B counts {count} rows of history more than it gives"
@@ -96,20 +98,20 @@ class Group(Task):
         ids = [run.key.run for run in runs]
         listed = client.runs(project, ids, full=True, page=GROUP_RUNS)
         entries = {entry.id: entry for entry in listed}
-        monitored = client.line_counts(project, ids)
+        more = client.more_of_runs(project, ids)
         for run in runs:
-            if run.key.run in entries:
-                yield from self._run(run, entries[run.key.run], monitored.get(run.key.run, 0))
+            if run.key.run in entries and run.key.run in more:
+                yield from self._run(run, entries[run.key.run], more[run.key.run])
             else:
                 yield RunFailed(run, RunGoneError(f"run {run.key}"))
 
     def split(self) -> Sequence[Task]:
         return [Group(self._reader, [run]) for run in self.runs]
 
-    def _run(self, run: RunRef, entry: Any, monitored: int) -> Iterator[Item]:
+    def _run(self, run: RunRef, entry: Any, more: More) -> Iterator[Item]:
         reader = self._reader
         attributes = Attributes(run, reader.selection)
-        facts = facts_of(entry)
+        facts = facts_of(entry, more.internal)
         if facts.branch:
             reader.parents[run] = facts.branch.parent
         attributes.put_facts(facts)
@@ -121,9 +123,10 @@ class Group(Task):
         yield from attributes.items()
         first = int(facts.branch.step) + 1 if facts.branch else 0
         yield Scan(reader, run, entry, first)
-        if monitored:
-            yield System(reader, run, entry, monitored)
-        yield Artifacts(reader, run, entry)
+        if more.system_rows:
+            yield System(reader, run, entry, more.system_rows)
+        if more.artifacts:
+            yield Artifacts(reader, run, entry)
 
     def _sweep(self, run: RunRef, entry: Any) -> dict[str, Any]:
         key = run.key.project, entry.sweep_name
@@ -151,8 +154,9 @@ class Group(Task):
         yield from attributes.items()
 
 
-def facts_of(entry: Any) -> RunFacts:
-    """What `wandb.apis.public.Run` says, its heavy fields loaded."""
+def facts_of(entry: Any, internal: Any) -> RunFacts:
+    """What `wandb.apis.public.Run` says, its heavy fields loaded; `internal` is what config has
+    under `_wandb`."""
     said = entry._attrs
     user = said.get("user") or {}
     return RunFacts(
@@ -167,7 +171,7 @@ def facts_of(entry: Any) -> RunFacts:
         owner=user.get("username") or user.get("name") or "",
         created=utc(said.get("createdAt")),
         modified=utc(said.get("heartbeatAt")),
-        branch=branch_of(entry.rawconfig.get("_wandb")),
+        branch=branch_of(internal),
         config=entry.config,
         summary=entry.summary_metrics,
         said={
@@ -185,9 +189,7 @@ def facts_of(entry: Any) -> RunFacts:
             "history_line_count": said.get("historyLineCount"),
             "user": {key: user[key] for key in ("name", "username") if user.get(key)} or None,
             "system_metrics": entry.system_metrics or None,
-            "rawconfig": {"_wandb": internal}
-            if (internal := entry.rawconfig.get("_wandb"))
-            else None,
+            "rawconfig": {"_wandb": as_text(internal)} if internal else None,
         },
     )
 
@@ -211,7 +213,7 @@ class Scan(_OfOne):
         keys = self._entry._attrs.get("historyKeys") or {}
         rows = max(10, min(_ROWS, _CELLS // max(1, len(keys.get("keys") or ()))))
         steps = max(0, int(keys.get("lastStep", -1)) + 1 - self._first)
-        page = max(rows, rows * steps // self._lines)
+        page = min(max(rows, rows * steps // self._lines), _LONGEST_PAGE)
         # Beyond that a server may give fewer rows than a page has; what had been yielded by then
         # could not be taken back without the run's other tasks, so they are counted first.
         doubtful = min(page, self._lines) > _SURE

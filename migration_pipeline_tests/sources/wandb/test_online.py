@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.errors import (
     ConfigError,
     CredentialsRefusedError,
     MissingSettingError,
     SourceRefusedError,
+    StepOutOfRangeError,
 )
-from migration_pipeline.sources.source import Selection
+from migration_pipeline.sources.source import RunRef, Selection
 from migration_pipeline.sources.wandb.config import WandbSourceConfig
+from migration_pipeline.sources.wandb.history import History
 from migration_pipeline.sources.wandb.source import WandbSource
 from migration_pipeline_tests.archive.making import archive_in
 from migration_pipeline_tests.listening import listening_pluto
@@ -106,14 +109,12 @@ def test_a_fork_has_its_own_rows_and_its_parent(
     assert not any("more than it gives" in note for note in manifest.notes)
 
 
-def test_steps_that_do_not_fit_are_named(server: Wandb, account: Account, tmp_path: Path) -> None:
-    add_run(account, "vision", "r", 1).lines = lines_at([9_300_000_000_000])
-    add_run(account, "vision", "other", 2)
-    made = Exported(None, archive_in(tmp_path), make(server.url), "team/vision")
-    made.export(RUNS)
-    assert list(made.failed) == ["r"]
-    assert "_step" in str(made.failed["r"])
-    assert made.runs == {"other"}
+def test_steps_that_do_not_fit_are_named() -> None:
+    run = RunRef(RunKey("team/vision", "r"), "r")
+    History(run, RUNS).add({"_step": 9_199_999_999_999, "loss": 1})
+    for step in (9_300_000_000_000, -(2**63), float("nan")):
+        with pytest.raises(StepOutOfRangeError, match="_step"):
+            History(run, RUNS).add({"_step": step, "loss": 1})
 
 
 def test_more_runs_and_files_than_a_page_has(
@@ -182,7 +183,7 @@ from pathlib import Path
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.registry import SourceSettings, make_source
-from migration_pipeline.sources.source import Selection
+from migration_pipeline.sources.source import RunRef, Selection
 root = Path(ROOT)
 source, archive = make_source("wandb", SourceSettings()), Archive(root / "data", root / "files")
 assert source.list_projects() == ["team/vision"], source.list_projects()
