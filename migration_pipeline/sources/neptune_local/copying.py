@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 
 _CHUNK = 1 << 20
 

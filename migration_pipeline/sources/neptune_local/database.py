@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.sources.neptune_local.finding import DATABASE
 from migration_pipeline.sources.neptune_local.salvage import Leaves, page_size
 

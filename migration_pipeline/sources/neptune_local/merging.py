@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from migration_pipeline.archive.archive import ArchivedRun
+from migration_pipeline.archive.location import writing
 from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.schema import BATCH_SCHEMA, FILE_TYPES, SCHEMA, in_memory_form
-from migration_pipeline.archive.writer import writing
 from migration_pipeline.sources.source import DownloadedFile, Event, Rows, RunDone, RunRef
 
 ONLY_SERVER = "only the server has"

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from migration_pipeline.archive.writer import writing
+from migration_pipeline.archive.location import writing
 from migration_pipeline.sources.neptune2.artifacts import UNREAD, pack
 from migration_pipeline.sources.neptune_local.client2 import (
     ArtifactFileData,
