@@ -275,6 +275,19 @@ class HeldByAnotherError(Terminal, SourceError):
         )
 
 
+class AdoptedRunError(Terminal, SourceError):
+    """Runs of local directories of which an adopted archive holds something already."""
+
+    def __init__(self, runs: Sequence[str], place: str) -> None:
+        shown = ", ".join(runs[:5]) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+        super().__init__(
+            f"{len(runs)} run(s) of local directories lie in {place} as another tool wrote them, "
+            f"which is never rewritten: {shown}",
+            "Export the directories into another archive (MIGRATION_DATA_PATH, "
+            "MIGRATION_FILES_PATH), or leave these runs out by run_regex.",
+        )
+
+
 class IncompleteAnswerError(Transient, SourceError):
     """What arrived is shorter than, or contradicts, what the server announced."""
 

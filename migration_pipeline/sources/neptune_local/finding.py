@@ -93,7 +93,8 @@ def _below(top: Path) -> Iterator[Execution]:
             yield Execution(path, 3)
             folders.clear()
         elif is_log(files) or (path.parent.name in _MODES and "metadata.json" in files):
-            yield _of_2x(path)
+            if found := _of_2x(path):
+                yield found
             folders.clear()
 
 
@@ -104,7 +105,8 @@ def is_log(files: Sequence[str]) -> bool:
     )
 
 
-def _of_2x(path: Path) -> Execution:
+def _of_2x(path: Path) -> Execution | None:
+    """None for one of mode sync, which keeps no log, that has left nothing to upload either."""
     from migration_pipeline.sources.neptune_local.client2 import (
         detect_async_dir,
         detect_offline_dir,
@@ -113,6 +115,8 @@ def _of_2x(path: Path) -> Execution:
     named = path.parent if path.name.startswith("exec-") else path
     metadata = _metadata(path)
     mode = str(metadata.get("mode") or named.parent.name)
+    if mode == "sync" and not any(path.glob("data-*.log")) and not any(path.glob("upload_path/*")):
+        return None
     detect = detect_offline_dir if mode == "offline" else detect_async_dir
     try:
         kind, container = (str(getattr(one, "value", one)) for one in detect(named.name)[:2])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from migration_pipeline.archive.archive import Archive, ArchivedRun, RunKey
 from migration_pipeline.errors import (
+    AdoptedRunError,
     ConfigError,
     HeldByAnotherError,
     IncompleteAnswerError,
@@ -99,6 +100,7 @@ class NeptuneLocalSource:
     def list_runs(self, project: str, selection: Selection) -> list[RunRef]:
         """
         Raises:
+            AdoptedRunError: a run lies in the archive as another tool wrote it.
             UnknownNameError: no directory is of the project.
             ConfigError: a query is given.
         """
@@ -121,7 +123,20 @@ class NeptuneLocalSource:
         ]
         if not chosen:
             log.warning("no run of project %s is selected: %d found", project, len(of_project))
+        self._refuse_adopted(project, [run.key for run in chosen])
         return [run.ref() for run in chosen]
+
+    def _refuse_adopted(self, project: str, keys: Sequence[RunKey]) -> None:
+        """An adopted run counts as exported; what is here of it would be left out silently.
+
+        Raises:
+            AdoptedRunError: the archive has such a run.
+        """
+        if self._archive is None:
+            return
+        manifests = self._archive.manifests(project, keys)
+        if adopted := [str(key) for key in keys if key in manifests and manifests[key] is None]:
+            raise AdoptedRunError(adopted, str(self._archive.data))
 
     def read(self, runs: Sequence[RunRef], selection: Selection, scratch: Path) -> Iterator[Event]:
         alone = []

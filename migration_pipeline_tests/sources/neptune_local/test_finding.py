@@ -6,10 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.errors import ConfigError, UnknownNameError
+from migration_pipeline.errors import AdoptedRunError, ConfigError, UnknownNameError
 from migration_pipeline.sources.neptune_local.config import NeptuneLocalConfig, run_ids
 from migration_pipeline.sources.neptune_local.source import NeptuneLocalSource
 from migration_pipeline.sources.source import Selection
@@ -119,6 +120,36 @@ def test_a_selection(tmp_path: Path) -> None:
     assert [run.key.run for run in chosen] == [ids[1]]
     assert [r.key.run for r in made.list_runs("a/b", Selection(run_regex="2$"))] == [ids[2]]
     assert made.list_runs("a/b", Selection(kinds=("model",))) == []
+
+
+def test_a_run_of_an_adopted_archive_is_refused_by_name(tmp_path: Path) -> None:
+    """It counts as exported, so what is here of it would be left out."""
+    add_run(tmp_path / "training", 1)
+    made = exported(tmp_path, tmp_path / "training")
+    [part] = (tmp_path / "data").rglob("*_part_0.parquet")
+    pq.write_table(pq.read_table(part).replace_schema_metadata(None), part)  # no manifest
+    for merge in ("", "archive"):
+        made.source.config = made.source.config.model_copy(update={"merge": merge})
+        with pytest.raises(AdoptedRunError, match=r"local/training\|0000") as raised:
+            made.source.list_runs("local/training", Selection())
+        assert "MIGRATION_DATA_PATH" in str(raised.value)
+
+
+def test_a_directory_of_mode_sync_is_a_run_where_it_has_something_to_upload(
+    tmp_path: Path,
+) -> None:
+    """It keeps no log: operations are sent at once."""
+    add_run(tmp_path, 1)
+    directory = tmp_path / ".neptune/sync" / f"run__{ID}__77__abcdefgh"
+    (directory / "upload_path").mkdir(parents=True)
+    (directory / "metadata.json").write_text(json.dumps({"mode": "sync", "containerId": ID}))
+    found = source(tmp_path, project="a/b")
+    assert [run.key.run for run in found.list_runs("a/b", Selection())] != [ID]
+    assert len(found.list_runs("a/b", Selection())) == 1
+    (directory / "upload_path/f_x-1.5-2024.txt").write_bytes(b"unsent")
+    made = exported(tmp_path / "out", tmp_path, project="a/b")
+    assert made.values(ID) == {"unsent_uploads/f_x-1.5-2024.txt": ("file", b"unsent")}
+    assert any("no log of operations" in text for text in made.manifest(ID).damage)
 
 
 def test_run_ids_are_pairs() -> None:
