@@ -12,9 +12,11 @@ import pytest
 
 from migration_pipeline.sources.neptune_local.config import NeptuneLocalConfig
 from migration_pipeline.sources.neptune_local.source import NeptuneLocalSource
+from migration_pipeline_tests.archive.making import archive_in, contents
 from migration_pipeline_tests.sources.neptune_local.left import add_run, line, tree
+from migration_pipeline_tests.stores import left_over
 from migration_pipeline_tests.trust.crashes import Moment, random_moments, run_export
-from migration_pipeline_tests.trust.test_export_crash import SEED, contents, left_over
+from migration_pipeline_tests.trust.test_export_crash import SEED
 
 RUNS = 6
 
@@ -39,19 +41,21 @@ def test_stopped_exports_publish_only_whole_runs_and_converge(
     code, last, seconds = run_export(make_neptune_local, arguments, whole)
     failures, operations = last
     assert (code, failures) == (0, [])
-    expected = contents(whole)
+    expected = contents(archive_in(whole))
     assert len(expected) == RUNS
     for i, moment in enumerate(
         random_moments(pytestconfig.getoption("--crashes"), SEED, operations)
     ):
         stopped = tmp_path / f"stopped-{i}"
         run_export(make_neptune_local, arguments, stopped, moment, seconds)
-        left = contents(stopped) if (stopped / "data").exists() else {}
+        left = contents(archive_in(stopped))
         assert left.items() <= expected.items(), f"{moment}: something published is not whole"
         code, last, _ = run_export(make_neptune_local, arguments, stopped)
         assert (code, last[0]) == (0, []), f"{moment}: the next export failed"
-        assert contents(stopped) == expected, f"{moment}: the next export did not converge"
-        assert not left_over(stopped), f"{moment}: something was left behind"
+        assert contents(archive_in(stopped)) == expected, (
+            f"{moment}: the next export did not converge"
+        )
+        assert not left_over(archive_in(stopped)), f"{moment}: something was left behind"
         shutil.rmtree(stopped)
     assert tree(folder) == before
 
@@ -61,7 +65,7 @@ def test_a_run_that_grew_is_swapped_and_a_cut_off_swap_is_finished(
 ) -> None:
     first = tmp_path / "first"
     assert run_export(make_neptune_local, (str(folder),), first)[1][0] == []
-    before = contents(first)
+    before = contents(archive_in(first))
     directory = next((folder / ".neptune/offline").iterdir())
     with (directory / "data-1.log").open("a") as out:
         out.write(line(503, type="AssignInt", path=["added"], value=42))
@@ -70,12 +74,14 @@ def test_a_run_that_grew_is_swapped_and_a_cut_off_swap_is_finished(
         stopped = tmp_path / "copy"
         shutil.copytree(first, stopped)
         run_export(make_neptune_local, (str(folder),), stopped, Moment("kill", operations))
-        changed = [key for key, digest in contents(stopped).items() if before[key] != digest]
+        changed = [
+            key for key, digest in contents(archive_in(stopped)).items() if before[key] != digest
+        ]
         assert all(key.run in directory.name for key in changed)
         assert run_export(make_neptune_local, (str(folder),), stopped)[1][0] == []
-        after = contents(stopped)
+        after = contents(archive_in(stopped))
         assert [key for key in after if after[key] != before[key]] == [
             key for key in before if key.run in directory.name
         ]
-        assert not left_over(stopped)
+        assert not left_over(archive_in(stopped))
         shutil.rmtree(stopped)
