@@ -91,12 +91,16 @@ def test_top_level_holds_what_was_agreed() -> None:
     assert {name.split("/")[0] for name in listed if name} <= TOP_LEVEL
 
 
-FLOORS = ("errors", "plain_http", "progress", "archive", "mapping", "sources", "targets", "verify")
+FLOORS = (
+    *("errors", "plain_http", "progress", "wandb_sdk"),
+    *("archive", "mapping", "sources", "targets", "verify"),
+)
+BELOW = {"errors", "plain_http", "progress", "wandb_sdk"}
 MAY_IMPORT = {
     "archive": {"errors", "archive"},
     "mapping": {"errors", "archive", "mapping"},
-    "sources": {"errors", "archive", "mapping", "plain_http", "progress", "sources"},
-    "targets": {"errors", "archive", "mapping", "plain_http", "progress", "verify", "targets"},
+    "sources": {"sources", "mapping", "archive"} | BELOW,
+    "targets": {"targets", "verify", "mapping", "archive"} | BELOW,
     "verify": {"errors", "archive", "mapping", "targets", "verify"},
     "status": {"archive", "status"},
     "neptune_server": {"errors", "archive", "neptune_server"},

@@ -29,6 +29,8 @@ from migration_pipeline_tests.sources.contract.place import Begin, Lasting, Plac
 PROJECT = "team/vision"
 NOON = 1_700_000_000_000
 KEY = account_key("sources")
+LARGE = bytes(60_000)
+"""A file beside which folders weigh little, as on a disk that fills up."""
 _BEAT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -221,6 +223,7 @@ def many(folder: Path) -> Any:
     def fill(account: Account) -> Mapping[str, Mapping[str, Any]]:
         for i in range(12):
             run = add_run(account, "vision" if i % 3 else "digits", f"r{i}", i)
+            account.file_of(run, "weights.bin").content = LARGE
             if i % 4 == 1:
                 add_artifact(account, run, "model", b"weights %d" % i)
         return {}
@@ -278,11 +281,13 @@ def write_folder(root: Path, project: str, run: str, number: int, **config: Any)
 
 @contextmanager
 def _folders(
-    root: Path, projects: Mapping[str, str], numbers: Mapping[str, int]
+    root: Path, projects: Mapping[str, str], numbers: Mapping[str, int], large: bool = False
 ) -> Iterator[Place]:
     """`projects` and `numbers` are those of run ids."""
     for run, project in projects.items():
-        write_folder(root, project, run, numbers[run])
+        folder = write_folder(root, project, run, numbers[run])
+        if large:
+            (folder / "files" / "weights.bin").write_bytes(LARGE)
 
     def change(key: RunKey) -> None:
         project = key.project.partition("/")[2]
@@ -333,4 +338,4 @@ def few_local(folder: Path, count: int) -> Any:
 
 def many_local(folder: Path) -> Any:
     runs = {f"r{i}": "vision" if i % 3 else "digits" for i in range(12)}
-    return _folders(folder, runs, {run: i for i, run in enumerate(runs)})
+    return _folders(folder, runs, {run: i for i, run in enumerate(runs)}, large=True)
