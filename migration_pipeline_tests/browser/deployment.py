@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import migration_pipeline
@@ -116,14 +117,21 @@ class DagsterRun:
 
 
 @contextmanager
-def deployed(home: Path, variables: Mapping[str, str]) -> Iterator[Deployment]:
+def deployed(
+    home: Path, variables: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Deployment]:
     """Starts `dagster dev` with the repository's `dagster.yaml`.
 
     Args:
         home: a folder that is there.
         variables: of its environment, which has nothing else of ours.
+        settings: what stands in that file → what shall stand there instead.
     """
-    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    yaml = (ROOT / "dagster.yaml").read_text()
+    for old, new in settings.items():
+        assert yaml.count(old) == 1, old
+        yaml = yaml.replace(old, new)
+    (home / "dagster.yaml").write_text(yaml)
     port = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, "-m", "dagster", "dev", "-m", LOCATION]
