@@ -14,6 +14,10 @@ Assumed (A): the statuses and words for an unknown entity (404), a key that may 
 the limit of projects (403); that NaN and infinities come back as text; that config is replaced
 whole; that a fork's `historyLineCount` counts its own rows; pages of at most 1,000 runs or files;
 that a run upserted by its name runs again, and one upserted by its id keeps its state.
+What is read by `wandb.Api` has the fields of the SDK's own documents (C), projects, sweeps and
+artifacts with their files among them; assumed (A) is that system metrics are sampled only above
+`samples`, that their last values are `systemMetrics`, that lists count lines and artifacts as
+single runs do, and that no history lies in Parquet files, which the service makes of older rows.
 """
 
 from __future__ import annotations
