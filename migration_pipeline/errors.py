@@ -187,8 +187,20 @@ class SourceUnavailableError(Transient, SourceError):
 
 
 class UnknownProjectError(Terminal, SourceError):
-    def __init__(self, project: str) -> None:
+    """A source has no such project.
+
+    Args:
+        known: those that it has, where that is known: local folders hold nothing in secret.
+    """
+
+    def __init__(self, project: str, known: Iterable[str] | None = None) -> None:
         self.project = project
+        if known is not None:
+            super().__init__(
+                f"no local folder is of project {project!r}; there are {', '.join(sorted(known))}",
+                "Check the spelling (workspace/project) and the folders of MIGRATION_LOCAL_PATH.",
+            )
+            return
         super().__init__(
             f"project {project!r} does not exist on the server or the token may not read it",
             "Check the spelling (workspace/project) and the permissions of the token's user.",

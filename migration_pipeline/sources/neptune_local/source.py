@@ -19,7 +19,7 @@ from migration_pipeline.errors import (
     HeldByAnotherError,
     IncompleteAnswerError,
     MigrationError,
-    UnknownNameError,
+    UnknownProjectError,
 )
 from migration_pipeline.sources.export import export_runs
 from migration_pipeline.sources.neptune_local.config import (
@@ -34,7 +34,6 @@ from migration_pipeline.sources.neptune_local.finding import (
     find_executions,
 )
 from migration_pipeline.sources.neptune_local.merging import merged
-from migration_pipeline.sources.projects import NAMES_VARIABLE
 from migration_pipeline.sources.reading import Reading, Task
 from migration_pipeline.sources.source import (
     Event,
@@ -101,7 +100,7 @@ class NeptuneLocalSource:
         """
         Raises:
             AdoptedRunError: a run lies in the archive as another tool wrote it.
-            UnknownNameError: no directory is of the project.
+            UnknownProjectError: no directory is of the project.
             ConfigError: a query is given.
         """
         if selection.runs_query or selection.models_query:
@@ -113,7 +112,7 @@ class NeptuneLocalSource:
         of_project = [run for key, run in found.items() if key.project == project]
         if not of_project:
             known = sorted({key.project for key in found})
-            raise UnknownNameError("project of local directories", project, known, NAMES_VARIABLE)
+            raise UnknownProjectError(project, known)
         chosen = [
             run
             for run in of_project

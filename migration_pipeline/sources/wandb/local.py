@@ -129,9 +129,9 @@ class Folders:
         Raises:
             UnknownProjectError: no folder is of this project.
         """
-        found = self.projects().get(project)
-        if found is None:
-            raise UnknownProjectError(project)
+        projects = self.projects()
+        if (found := projects.get(project)) is None:
+            raise UnknownProjectError(project, projects)
         by_run: dict[str, list[Found]] = {}
         for one in found:
             by_run.setdefault(one.run, []).append(one)

@@ -44,7 +44,8 @@ class Place:
             millionths, ms since 1970, value). A file's value is its bytes. Further attributes may
             come with them.
         change: a run changes at the place, so that it is to be exported again.
-        refuse: one run cannot be read until the block ends; all others can.
+        refuse: one run cannot be read until the block ends; all others can. None where the source
+            reads whatever is left of a run and names what is not.
         passing: name → what passes when it is tried again; none where nothing does.
         lasting: name → what does not.
     """
@@ -56,7 +57,7 @@ class Place:
     project: str
     expected: Mapping[str, Mapping[str, Any]]
     change: Callable[[RunKey], None]
-    refuse: Callable[[RunKey], AbstractContextManager[object]]
+    refuse: Callable[[RunKey], AbstractContextManager[object]] | None = None
     passing: Mapping[str, Begin] = field(default_factory=dict)
     lasting: Mapping[str, Lasting] = field(default_factory=dict)
 
@@ -72,8 +73,10 @@ class SourceBackend:
         few: a place with so many runs in one project, made below a folder.
         many: a place for exports that are stopped: a dozen runs or more, of everything that the
             source can have, in one project or several.
+        refuses: whether its places can `refuse`.
     """
 
     name: str
     few: Callable[[Path, int], AbstractContextManager[Place]]
     many: Callable[[Path], AbstractContextManager[Place]]
+    refuses: bool = True

@@ -139,11 +139,15 @@ def test_what_lasts_is_named_and_nothing_is_published(
         assert contents(after.archive) == contents(whole.archive), name
 
 
+@pytest.mark.parametrize(
+    "place", sorted(name for name, of in BACKENDS.items() if of.refuses), indirect=True
+)
 def test_one_bad_run_fails_by_name_and_the_next_export_does_just_it(
     place: Place, whole: Exported, tmp_path: Path
 ) -> None:
     exported, expected = exporting(place, tmp_path), contents(whole.archive)
     bad = RunKey(place.project, sorted(place.expected)[RUNS // 2])
+    assert place.refuse is not None
     with place.refuse(bad):
         exported.export()
     assert list(exported.failed) == [bad.run]

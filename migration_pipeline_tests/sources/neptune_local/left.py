@@ -27,6 +27,8 @@ from migration_pipeline_tests.sources.neptune_local import writing
 ROOT = Path(migration_pipeline.__file__).parents[1]
 EVERYTHING = Selection()
 Tree = dict[str, tuple[int, int, str]]
+POINTS = 500
+"""Of a run of `add_run`."""
 
 
 def command(mode: str) -> list[str]:
@@ -102,12 +104,14 @@ def add_run(folder: Path, number: int) -> Path:
     (directory / "upload_path").mkdir(parents=True)
     (directory / "upload_path/model.bin").write_bytes(b"%d" % number * 1000)
     lines = [line(1, type="AssignInt", path=["n"], value=number)]
-    for i in range(500):
+    for i in range(POINTS):
         values = [{"value": number + i / 7, "step": i, "ts": 1_700_000_000 + i}]
         lines.append(line(i + 2, type="LogFloats", path=["loss"], values=values))
-    lines.append(line(502, type="UploadFile", path=["model"], ext="bin", tmp_file_name="model.bin"))
+    lines.append(
+        line(POINTS + 2, type="UploadFile", path=["model"], ext="bin", tmp_file_name="model.bin")
+    )
     (directory / "data-1.log").write_text("".join(lines))
-    (directory / "last_put_version").write_text("502")
+    (directory / "last_put_version").write_text(str(POINTS + 2))
     return directory
 
 

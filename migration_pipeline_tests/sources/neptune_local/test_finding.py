@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.errors import AdoptedRunError, ConfigError, UnknownNameError
+from migration_pipeline.errors import AdoptedRunError, ConfigError, UnknownProjectError
 from migration_pipeline.sources.neptune_local.config import NeptuneLocalConfig, run_ids
 from migration_pipeline.sources.neptune_local.source import NeptuneLocalSource
 from migration_pipeline.sources.source import Selection
@@ -104,7 +104,7 @@ def test_several_paths_and_what_is_not_there(tmp_path: Path) -> None:
         source(tmp_path / "one", tmp_path / "empty").list_projects()
     with pytest.raises(ConfigError, match="no folder"):
         source(tmp_path / "nowhere").list_projects()
-    with pytest.raises(UnknownNameError, match="acme/other"):
+    with pytest.raises(UnknownProjectError, match="acme/other"):
         both.list_runs("acme/other", Selection())
     with pytest.raises(ConfigError, match="runs_query"):
         both.list_runs("local/one", Selection(runs_query="x = 1"))
