@@ -15,7 +15,7 @@ from migration_pipeline.defs import export
 from migration_pipeline.targets.dummy.client import DummyTarget
 from migration_pipeline_tests.defs.fakes import FakeSource, resources
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 class Heard:
@@ -24,6 +24,7 @@ class Heard:
     def __init__(self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sentences: list[str] = []
         self.waited_for: list[str] = []
+        self.silent: list[str] = []
         store = instance.handle_new_event
 
         def handle_new_event(event: Any, **more: Any) -> None:
@@ -43,7 +44,9 @@ class Heard:
             calls += 1
             seen, until = len(self.sentences), time.monotonic() + PATIENCE
             while not any(said.startswith(wanted) for said in self.sentences[seen:]):
-                assert time.monotonic() < until, f"nothing is said: {wanted}"
+                if time.monotonic() > until:  # an error would only have the step repeated
+                    self.silent.append(wanted)
+                    break
                 time.sleep(0.005)
             self.waited_for.append(wanted)
             return function(*arguments, **named)
@@ -66,7 +69,7 @@ def test_every_stage_says_that_it_goes_on(
     in_archive = "ws/beta: looking at what lies in the archive: "
     for owner, name, sentences in (
         (source, "list_projects", ["listing the source's projects: "]),
-        (source, "list_runs", ["listing the source's projects: ", listing]),
+        (source, "list_runs", [listing]),
         (source, "during", ["export: "]),
         (export, "examine", [in_archive]),
         (DummyTarget, "runs", [comparing, "load: "]),
@@ -86,4 +89,5 @@ def test_every_stage_says_that_it_goes_on(
         instance=instance,
     )
     assert result.success
+    assert not heard.silent
     assert set(heard.waited_for) >= {listing, "export: ", in_archive, comparing, "load: "}
