@@ -140,7 +140,12 @@ def test_a_silence_that_the_server_asks_for_is_kept(
     exported = exporting(server, tmp_path)
     assert exported.runs == {"r"}
     assert server.faults.injected["429"] > 0
-    repeated = [one for one in server.faults.violations if one.repeated]
+    # Each request keeps to its own answer; one that was under way with it may have got a later one.
+    repeated = [
+        one
+        for one in server.faults.violations
+        if one.repeated and one.early > server.faults.in_flight
+    ]
     assert repeated == []
 
 
