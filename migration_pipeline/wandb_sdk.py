@@ -57,6 +57,28 @@ def public_api() -> Any:
     return wandb.apis.public
 
 
+def server_url(base_url: str) -> str:
+    """The address of WANDB_BASE_URL, without a slash at its end.
+
+    Raises:
+        ConfigError: it is no http(s) address.
+    """
+    url = base_url.strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"WANDB_BASE_URL: W&B cannot be reached by {without_password(url)!r}",
+            "Give an address that begins with https:// or http://.",
+        )
+    return url
+
+
+def without_password(url: str) -> str:
+    """What messages show of an address."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def key_of_login(url: str) -> str:
     """The API key in ~/.netrc, where `wandb login` writes it (sdk/lib/wbauth/wbnetrc.py); empty:
     there is none for this server.

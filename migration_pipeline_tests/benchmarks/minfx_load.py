@@ -29,17 +29,9 @@ from migration_pipeline_tests.benchmarks.mlflow_load import (
     points_of,
 )
 from migration_pipeline_tests.benchmarks.service_loads import archive_of_one, in_turns
+from migration_pipeline_tests.neptune_server.neptune2.clients import QUIET
 from migration_pipeline_tests.servers.neptune import token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
-
-QUIET = {
-    "capture_hardware_metrics": False,
-    "capture_stdout": False,
-    "capture_stderr": False,
-    "capture_traceback": False,
-    "source_files": [],
-    "git_ref": False,
-}
 
 
 def opened(token: str, project: str, mode: str) -> Any:

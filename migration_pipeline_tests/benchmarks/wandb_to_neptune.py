@@ -36,6 +36,7 @@ from migration_pipeline.targets.loading import load_runs, plan_load
 from migration_pipeline.targets.neptune.client import NeptuneTarget
 from migration_pipeline.targets.neptune.config import NeptuneConfig
 from migration_pipeline.wandb_sdk import public_api
+from migration_pipeline_tests.neptune_server.neptune2.clients import QUIET
 from migration_pipeline_tests.servers.neptune import Neptune, token_of
 from migration_pipeline_tests.servers.standin import account_key, spawned
 from migration_pipeline_tests.servers.wandb import Wandb
@@ -45,14 +46,6 @@ KEY = account_key("wandb to neptune")
 LATENCY = "MIGRATION_BENCHMARK_LATENCY"
 RUNS_ONLY = Selection(kinds=("run",))
 _HERE = "migration_pipeline_tests.benchmarks.wandb_to_neptune"
-QUIET: dict[str, Any] = {
-    "capture_hardware_metrics": False,
-    "capture_stdout": False,
-    "capture_stderr": False,
-    "capture_traceback": False,
-    "source_files": [],
-    "git_ref": False,
-}
 
 
 def slow() -> Fault:

@@ -22,7 +22,7 @@ from migration_pipeline.sources.neptune2.config import Neptune2Config
 from migration_pipeline.sources.neptune2.source import Neptune2Source
 from migration_pipeline.sources.neptune3.config import Neptune3Config
 from migration_pipeline.sources.neptune3.source import Neptune3Source
-from migration_pipeline_tests.sources.contract.place import Begin, Lasting, Place
+from migration_pipeline_tests.sources.contract.place import Lasting, Place, begin, until
 from migration_pipeline_tests.sources.protocols import NEPTUNE2, NEPTUNE3, Protocol
 from migration_pipeline_tests.sources.serving import NOON, PROJECT, add_points, long_ago, points_of
 
@@ -117,16 +117,16 @@ def _served(
             project=PROJECT,
             expected=expected,
             change=change,
-            refuse=lambda key: _until(server, lambda: server.refuse_series(key.project, key.run)),
-            passing={name: _begin(server, fault) for name, fault in passing(protocol).items()},
+            refuse=lambda key: until(server, lambda: server.refuse_series(key.project, key.run)),
+            passing={name: begin(server, fault) for name, fault in passing(protocol).items()},
             lasting={
                 "gone": Lasting(
-                    lambda: _until(server, lambda: server.faults.unavailable(503)),
+                    lambda: until(server, lambda: server.faults.unavailable(503)),
                     SourceUnavailableError,
                     "503",
                 ),
                 "points never come": Lasting(
-                    lambda: _until(
+                    lambda: until(
                         server, lambda: server.faults.unavailable(503, path=protocol.floats)
                     ),
                     SourceUnavailableError,
@@ -137,24 +137,6 @@ def _served(
                 ),
             },
         )
-
-
-def _begin(server: RunningServer, fault: Fault) -> Begin:
-    def begin() -> Callable[[], int]:
-        before = server.faults.injected.total()
-        server.faults.add(fault)
-        return lambda: server.faults.injected.total() - before
-
-    return begin
-
-
-@contextmanager
-def _until(server: RunningServer, add: Callable[[], object]) -> Iterator[None]:
-    add()
-    try:
-        yield
-    finally:
-        server.faults.clear()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from migration_pipeline_tests.servers.standin import account_key, serving
 from migration_pipeline_tests.servers.wandb import Wandb
 from migration_pipeline_tests.servers.wandb.runs import Run
 from migration_pipeline_tests.servers.wandb.state import Account
-from migration_pipeline_tests.sources.contract.place import Begin, Lasting, Place
+from migration_pipeline_tests.sources.contract.place import Lasting, Place, begin, until
 
 PROJECT = "team/vision"
 NOON = 1_700_000_000_000
@@ -155,16 +155,18 @@ def _served(fill: Callable[[Account], Mapping[str, Mapping[str, Any]]]) -> Itera
             project=PROJECT,
             expected=expected,
             change=change,
-            refuse=lambda key: _until(server, Fault("graphql", body=of_run(key), status=403)),
-            passing={name: _begin(server, fault) for name, fault in PASSING.items()},
+            refuse=lambda key: until(
+                server, lambda: server.faults.add(Fault("graphql", body=of_run(key), status=403))
+            ),
+            passing={name: begin(server, fault) for name, fault in PASSING.items()},
             lasting={
                 "gone": Lasting(
-                    lambda: _until(server, Fault("", status=503)),
+                    lambda: until(server, lambda: server.faults.add(Fault("", status=503))),
                     SourceUnavailableError,
                     server.url,
                 ),
                 "forbidden": Lasting(
-                    lambda: _until(server, Fault("graphql", status=401)),
+                    lambda: until(server, lambda: server.faults.add(Fault("graphql", status=401))),
                     CredentialsRefusedError,
                     "WANDB_API_KEY",
                 ),
@@ -190,24 +192,6 @@ PASSING = {
     "truncated file": Fault("storage", truncate=0.5, times=2),
 }
 """What is no more when a request is repeated."""
-
-
-def _begin(server: Wandb, fault: Fault) -> Begin:
-    def begin() -> Callable[[], int]:
-        before = server.faults.injected.total()
-        server.faults.add(fault)
-        return lambda: server.faults.injected.total() - before
-
-    return begin
-
-
-@contextmanager
-def _until(server: Wandb, fault: Fault) -> Iterator[None]:
-    server.faults.add(fault)
-    try:
-        yield
-    finally:
-        server.faults.clear()
 
 
 def few(folder: Path, count: int) -> Any:

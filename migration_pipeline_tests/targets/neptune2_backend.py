@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from migration_pipeline.neptune_server.series import FloatSeries, ObjectSeries
 from migration_pipeline.neptune_server.store import Attribute, FileSetValue, FileValue, Run
 from migration_pipeline.targets.neptune2.client import Neptune2Target
 from migration_pipeline.targets.target import Target
+from migration_pipeline_tests.servers.neptune import Neptune
+from migration_pipeline_tests.servers.standin import account_key
 
 REFUSAL = ("read-only",)
 _opened: dict[tuple[int, str], Any] = {}
@@ -26,6 +30,16 @@ def keep_open(target: Neptune2Target, url: str) -> None:
     if place not in _opened:
         _opened[place] = target._session.opened
     target._session.__dict__["_open"] = _opened[place]
+
+
+@contextlib.contextmanager
+def read_only(server: Neptune, folder: Path) -> Iterator[None]:
+    """The folder's workspace can be read and not written."""
+    server.refusing[account_key(folder)] = "WORKSPACE_IN_READ_ONLY_MODE"
+    try:
+        yield
+    finally:
+        del server.refusing[account_key(folder)]
 
 
 def watch(target: Target, before: Callable[[str], None], after: Callable[[str], None]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from migration_pipeline.targets.neptune.client import NeptuneTarget
 from migration_pipeline.targets.neptune.config import NeptuneConfig
 from migration_pipeline_tests.servers.neptune import Neptune, add_workspace
 from migration_pipeline_tests.servers.standin import account_key, start
-from migration_pipeline_tests.targets.neptune2_backend import held, keep_open
+from migration_pipeline_tests.targets.neptune2_backend import held, keep_open, read_only
 
 
 @functools.cache
@@ -48,11 +47,5 @@ def whole(folder: Path) -> Any:
     return {name: held(project.runs.values()) for name, project in projects(folder).items()}
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The workspace can be read and not written."""
-    server().refusing[account_key(folder)] = "WORKSPACE_IN_READ_ONLY_MODE"
-    try:
-        yield
-    finally:
-        del server().refusing[account_key(folder)]
+def locked(folder: Path) -> AbstractContextManager[None]:
+    return read_only(server(), folder)

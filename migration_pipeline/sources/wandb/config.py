@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from migration_pipeline.errors import ConfigError
+from migration_pipeline.wandb_sdk import server_url
 
 KEY_VARIABLE = "WANDB_API_KEY"
 
@@ -51,15 +50,7 @@ class WandbSourceConfig(BaseModel):
         Raises:
             ConfigError: it is no http(s) address.
         """
-        url = self.base_url.strip().rstrip("/")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-            raise ConfigError(
-                f"WANDB_BASE_URL: W&B cannot be reached by {shown!r}",
-                "Give an address that begins with https:// or http://.",
-            )
-        return url
+        return server_url(self.base_url)
 
     @property
     def entities(self) -> list[str]:

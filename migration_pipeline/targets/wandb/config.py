@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
-from migration_pipeline.errors import ConfigError
 from migration_pipeline.targets.registry import TargetConfig
+from migration_pipeline.wandb_sdk import server_url, without_password
 
 
 class WandbConfig(TargetConfig):
@@ -56,23 +55,11 @@ class WandbConfig(TargetConfig):
         Raises:
             ConfigError: it is no http(s) address.
         """
-        url = self.base_url.strip().rstrip("/")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"WANDB_BASE_URL: W&B cannot be reached by {_without_password(url)!r}",
-                "Give an address that begins with https:// or http://.",
-            )
-        return url
+        return server_url(self.base_url)
 
     @property
     def address(self) -> str:
         """What messages show."""
         if self.mode == "offline":
             return self.directory
-        return _without_password(self.url)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return without_password(self.url)

@@ -13,7 +13,7 @@ import neptune
 from migration_pipeline.neptune_server import RunningServer
 
 PROJECT = "acme/tabular"
-QUIET = {
+QUIET: dict[str, Any] = {
     "capture_hardware_metrics": False,
     "capture_stdout": False,
     "capture_stderr": False,

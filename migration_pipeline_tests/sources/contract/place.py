@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.errors import MigrationError
+from migration_pipeline.neptune_server.faults import Fault, Faults
 from migration_pipeline.sources.source import Source
 
 Begin = Callable[[], Callable[[], int]]
@@ -63,6 +64,31 @@ class Place:
 
     def open(self, hasty: bool = False) -> Source:
         return self.make(*(self.hasty if hasty else self.arguments))
+
+
+class Faulty(Protocol):
+    """A server of ours, or a stand-in."""
+
+    faults: Faults
+
+
+def begin(server: Faulty, fault: Fault) -> Begin:
+    def begun() -> Callable[[], int]:
+        before = server.faults.injected.total()
+        server.faults.add(fault)
+        return lambda: server.faults.injected.total() - before
+
+    return begun
+
+
+@contextmanager
+def until(server: Faulty, add: Callable[[], object]) -> Iterator[None]:
+    """What `add` puts in force lasts as long as the block."""
+    add()
+    try:
+        yield
+    finally:
+        server.faults.clear()
 
 
 @dataclass(frozen=True)
