@@ -233,7 +233,7 @@ class RunGoneError(Terminal, SourceError):
 
     def __init__(self, run: str) -> None:
         super().__init__(
-            f"{run} is not on the server any more: it was deleted after it was listed",
+            f"{run} is not there any more: it was deleted after it was listed",
             "Nothing is to be done; the next export does not list it.",
         )
 
@@ -296,7 +296,19 @@ class AdoptedRunError(Terminal, SourceError):
             f"{len(runs)} run(s) of local directories lie in {place} as another tool wrote them, "
             f"which is never rewritten: {shown}",
             "Export the directories into another archive (MIGRATION_DATA_PATH, "
-            "MIGRATION_FILES_PATH), or leave these runs out by run_regex.",
+            "MIGRATION_FILES_PATH), merged with this one where MIGRATION_LOCAL_MERGE=archive, "
+            "MIGRATION_LOCAL_MERGE_DATA_PATH and MIGRATION_LOCAL_MERGE_FILES_PATH say so; or leave "
+            "these runs out by run_regex.",
+        )
+
+
+class UnmergeableRunError(Terminal, SourceError):
+    """A run of which an archive that it is merged with holds nothing that can be read."""
+
+    def __init__(self, run: str, place: str, reason: str) -> None:
+        super().__init__(
+            f"run {run} cannot be merged: not a row of it can be read in {place}: {reason}",
+            "Restore it there from a backup, or export it without MIGRATION_LOCAL_MERGE.",
         )
 
 

@@ -110,7 +110,7 @@ def bucket(store: Server, protocol: str) -> StorePath:
 
 def left_over(archive: Archive) -> list[str]:
     """All that is no part, no file that a manifest names, and not the mark of whose turn it is;
-    also staging folders, and what writers on stores left on this machine."""
+    also staging folders, and what writers on stores left there unfinished or on this machine."""
     named = {
         run.file(entry.path)
         for project in archive.projects()
@@ -126,6 +126,9 @@ def left_over(archive: Archive) -> list[str]:
     others += [str(path) for path in files if path not in named]
     if isinstance(archive.files, Path):
         return others + [str(path) for path in archive.files.glob("*/.staging/*")]
+    for root in (archive.data, archive.files):
+        assert isinstance(root, StorePath)
+        others += [f"pieces of {path}" for path, _ in root.unfinished()]
     return others + [str(path) for path in work_root().iterdir()]
 
 

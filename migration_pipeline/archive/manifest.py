@@ -79,7 +79,8 @@ class Manifest(BaseModel):
     damage: list[str] = Field(default_factory=list)
     """What the source itself had lost of the run when it was read, in clauses: it is not whole."""
     conflicts: list[str] = Field(default_factory=list)
-    """Where two sources of the run say something else, in clauses, with which one was taken."""
+    """Where two sources of the run say something else, in clauses, with which one was taken; and
+    what was suspect in one of them before."""
     previews: bool = False
     """Points that were marked as previews at the source are among the rows, if there were any."""
     selection: str = ""

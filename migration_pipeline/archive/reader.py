@@ -21,7 +21,7 @@ from migration_pipeline.archive.schema import (
     SCHEMA,
     in_memory_form,
 )
-from migration_pipeline.archive.store_files import parquet_file
+from migration_pipeline.archive.store_files import parquet_batches, parquet_file
 from migration_pipeline.errors import DamagedPartError
 
 BATCH_ROWS = 65_536
@@ -50,7 +50,7 @@ def read_parts(
     for part in parts:
         with _open(part, generation) as file:
             try:
-                for batch in file.iter_batches(batch_size=batch_rows, columns=read):
+                for batch in parquet_batches(file, part, batch_rows, read):
                     if types is not None:
                         kinds = batch.column(batch.schema.get_field_index("attribute_type"))
                         batch = batch.filter(pc.is_in(kinds.cast(pa.string()), pa.array(types)))

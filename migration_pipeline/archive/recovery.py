@@ -6,6 +6,7 @@ object store by a sign that nobody renews. A swap that was cut off is finished; 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -28,7 +29,11 @@ from migration_pipeline.archive.staging import (
     work_root,
 )
 from migration_pipeline.archive.store import StorePath
-from migration_pipeline.errors import DamagedPartError
+from migration_pipeline.errors import (
+    DamagedPartError,
+    ObjectStoreRefusedError,
+    ObjectStoreUnavailableError,
+)
 
 _STAGED = re.compile(r".*\.\w{8}$", re.DOTALL)
 
@@ -47,9 +52,16 @@ def recover(archive: Archive, project: str) -> list[str]:
     finished = []
     files_root = archive.files_root(project)
     staging = files_root / STAGING
-    _living_writers(staging)
+    # Listed before it is asked who lives: who does not now has not begun since.
+    cut = _cut_uploads(archive, project)
+    alive = _living_writers(staging)
     if isinstance(staging, StorePath):
         _living_writers(work_root())
+    for path, upload, writer in cut:
+        if writer not in alive:
+            # Its writer was done with it just now, or to give up is a right that is not given.
+            with contextlib.suppress(FileNotFoundError, ObjectStoreRefusedError):
+                path.give_up(upload)
     for kind in KINDS:
         directory = archive.project_directory(project, kind)
         if not directory.is_dir():
@@ -72,6 +84,21 @@ def recover(archive: Archive, project: str) -> list[str]:
                 (directory / match.string).unlink(missing_ok=True)
             _remove_headless_parts(directory)
     return finished
+
+
+def _cut_uploads(archive: Archive, project: str) -> list[tuple[StorePath, str, str]]:
+    """Parts and files of ours of which a store has some pieces: place, upload, writer."""
+    found = []
+    for root in (archive.project_directory(project), archive.files_root(project)):
+        # To list uploads is a right of its own, and not every store of that kind can.
+        with contextlib.suppress(ObjectStoreRefusedError, ObjectStoreUnavailableError):
+            for path, upload in root.unfinished() if isinstance(root, StorePath) else []:
+                part = TMP_PART.match(path.name)
+                if part and part["writer"]:
+                    found.append((path, upload, part["writer"]))
+                elif _STAGED.match(path.parent.name) and path.parent.parent.name == STAGING:
+                    found.append((path, upload, path.parent.name[-8:]))
+    return found
 
 
 def _needs_recovery(directory: StorePath) -> bool:

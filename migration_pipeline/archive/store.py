@@ -29,13 +29,17 @@ from migration_pipeline.archive.store_errors import Answer, missing_package, tra
 SEPARATOR = "://"
 _OPTIONS: dict[str, dict[str, Any]] = {
     # An older listing than the store's would show parts that are gone and hide those that are new.
-    # Of a file, s3fs has `max_concurrency` pieces of 50 MB in memory, adlfs of 4 MB; they would
-    # take ten and a hundred.
+    # Of a file, s3fs has `max_concurrency` pieces in memory, adlfs of 4 MB; they would take ten and
+    # a hundred.
     "s3": {"use_listings_cache": False, "anon": False, "max_concurrency": 2},
     "gs": {"use_listings_cache": False},
     "az": {"use_listings_cache": False, "anon": False, "max_concurrency": 8},
 }
 _BLOCK = 1 << 20
+_PIECE = 8 * _BLOCK
+"""Of a file on its way to a store, or from one: instead of 50 MB, which would be a part whole."""
+_IN_PIECES: dict[str, dict[str, Any]] = {"s3": {"chunksize": _PIECE}, "gs": {"chunksize": _PIECE}}
+"""Azure's package lets nobody say it: up to 64 MB are one request."""
 
 
 def file_system(protocol: str) -> Any:
@@ -237,12 +241,29 @@ class StorePath:
         Args:
             size: its bytes.
         """
-        for start in range(0, size, 8 * _BLOCK):
-            yield self.read_range(start, min(start + 8 * _BLOCK, size))
+        for start in range(0, size, _PIECE):
+            yield self.read_range(start, min(start + _PIECE, size))
 
     def put(self, source: Path) -> None:
         """A file of this machine; the object appears with its last byte."""
-        self._ask("put_file", str(source), self.key)
+        self._ask("put_file", str(source), self.key, **_IN_PIECES.get(self.protocol, {}))
+
+    def unfinished(self) -> list[tuple[StorePath, str]]:
+        """Objects below that were begun in pieces and are not there yet, with the upload's id: up
+        to a thousand. S3 keeps their pieces, unseen, for good; other stores drop them in a week."""
+        if self.protocol != "s3":
+            return []
+        bucket, _, folder = self.key.partition("/")
+        found = self._ask("call_s3", "list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}/")
+        return [
+            (StorePath(self.protocol, f"{bucket}/{one['Key']}"), one["UploadId"])
+            for one in found.get("Uploads", [])
+        ]
+
+    def give_up(self, upload: str) -> None:
+        """Of what `unfinished` found nothing stays."""
+        bucket, _, name = self.key.partition("/")
+        self._ask("abort_mpu", bucket, name, upload)
 
     def copy_to(self, other: StorePath) -> None:
         """The store's own copy: nothing passes through this machine, except on Azure, whose copy

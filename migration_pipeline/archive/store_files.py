@@ -24,6 +24,8 @@ from migration_pipeline.archive.store import StorePath
 _SMALL = 2 << 20
 """A part up to this size is read in one request."""
 _TAIL = 1 << 16
+_GROUPS = 8 << 20
+"""Bytes of row groups, unpacked, that are asked for together."""
 _REQUESTS = 16
 """Under way at once, where several are independent."""
 T = TypeVar("T")
@@ -96,6 +98,34 @@ def parquet_file(path: Location, **options: object) -> pq.ParquetFile:
     if isinstance(path, Path):
         return pq.ParquetFile(path, pre_buffer=False, **options)
     return pq.ParquetFile(arrow_file(path), pre_buffer=True, **options)
+
+
+def parquet_batches(
+    file: pq.ParquetFile, path: Location, rows: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """All batches of a file that `parquet_file` opened.
+
+    Of one on a store a few row groups are asked for at a time: Arrow keeps what came for one call
+    until the next, which for all groups would be the file.
+    """
+    if isinstance(path, Path):
+        yield from file.iter_batches(rows, columns=columns)
+        return
+    for groups in _few_groups(file.metadata):
+        yield from file.iter_batches(rows, groups, columns)
+
+
+def _few_groups(footer: pq.FileMetaData) -> Iterator[list[int]]:
+    some: list[int] = []
+    size = 0
+    for group in range(footer.num_row_groups):
+        some.append(group)
+        size += footer.row_group(group).total_byte_size
+        if size >= _GROUPS:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
-"""Several writers of one run, in threads or processes, into a folder or a store."""
+"""Several writers of one run, in threads or processes, into a folder or a store; and ones that are
+killed."""
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -9,6 +11,8 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,7 @@ from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.location import Location, location
 from migration_pipeline.archive.recovery import recover
 from migration_pipeline.archive.staging import scratch_directory
+from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.writer import RunWriter
 from migration_pipeline_tests.archive.making import KEY, Row, archive_in, fill, read_rows, row
 from migration_pipeline_tests.stores import left_over
@@ -102,6 +107,19 @@ def die_while_writing(place: Location, environment: Mapping[str, str]) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
+def put_or_die(path: StorePath, file: Path, environment: Mapping[str, str], limit: int) -> bool:
+    """Puts a file in a process that is killed ahead of the request of that number.
+
+    Returns whether it came to its end before that.
+    """
+    given = (str(path), file, dict(environment), limit)
+    process = _context().Process(target=_put, args=given)
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == 0
+
+
 def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -128,6 +146,24 @@ def _die(place: str, environment: Mapping[str, str], connection: Connection) -> 
         (scratch / "download").write_bytes(b"half")
         connection.send("writing")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _put(place: str, file: Path, environment: Mapping[str, str], limit: int) -> None:
+    import aiohttp  # all stores' packages send with it
+
+    os.environ.update(environment)
+    path = location(place, "a test")
+    assert isinstance(path, StorePath)
+    path.require_bucket()  # what they ask once is asked
+    numbers, send = itertools.count(1), aiohttp.ClientSession._request
+
+    async def counted(session: aiohttp.ClientSession, *given: Any, **options: Any) -> Any:
+        if next(numbers) == limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await send(session, *given, **options)
+
+    aiohttp.ClientSession._request = counted  # type: ignore[method-assign]
+    path.put(file)
 
 
 def assert_one_whole_run(archive: Archive) -> None:

@@ -9,6 +9,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from migration_pipeline.archive.archive import Archive, RunKey
@@ -18,6 +20,7 @@ from migration_pipeline.archive.doctor.repair import repair
 from migration_pipeline.archive.doctor.report import as_plain
 from migration_pipeline.archive.location import location
 from migration_pipeline.archive.salvage import salvage
+from migration_pipeline.archive.schema import float_series_batch
 from migration_pipeline.archive.store import StorePath
 from migration_pipeline.archive.summary.figures import ProjectFigures
 from migration_pipeline.archive.summary.listing import projects_on_disk
@@ -141,6 +144,37 @@ def test_a_part_of_many_megabytes_is_read_in_few_requests(bucket: StorePath, s3:
     s3.requests.clear()
     assert found.sums().digest() == manifest.digest
     assert len(s3.requests) < 10, s3.requests
+
+
+def test_a_part_is_read_some_megabytes_at_a_time(
+    bucket: StorePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Arrow has read for one call it keeps until the next: all at once would be all of it."""
+    run, rows, groups = RunKey("ws/big", "one"), 200_000, 12
+    archive, chance = archive_in(bucket), np.random.default_rng(1)
+    loss = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array(["loss"]))
+    with RunWriter(archive, run, "test") as writer:
+        for group in range(groups):
+            at = np.arange(group * rows, (group + 1) * rows)
+            values = chance.normal(size=rows)
+            writer.write(float_series_batch(run.project, run.run, loss, at * 10**6, at, values))
+            writer.flush()
+        manifest = writer.commit()
+    found = archive.find(run)
+    assert found is not None
+    assert len(found.parts) == 1
+    assert found.bytes_on_disk > 20 << 20
+    asked: list[int] = []
+    read = StorePath.read_range
+
+    def recorded(path: StorePath, start: int, end: int) -> bytes:
+        asked.append(end - start)
+        return read(path, start, end)
+
+    monkeypatch.setattr(StorePath, "read_range", recorded)
+    assert found.sums().digest() == manifest.digest
+    assert max(asked) < 12 << 20
+    assert len(asked) < groups
 
 
 @pytest.mark.parametrize(

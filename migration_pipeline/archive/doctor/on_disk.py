@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place
 from migration_pipeline.archive.doctor.diagnosis import ProjectFinding
-from migration_pipeline.archive.location import Entry, Location, folders_in, scandir
-from migration_pipeline.archive.manifest import Kind, read_manifest
-from migration_pipeline.archive.reader import read_first_value
-from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
+from migration_pipeline.archive.location import Location
+from migration_pipeline.archive.manifest import Kind
+from migration_pipeline.archive.project_folders import entries_of, project_folders, project_of
+from migration_pipeline.errors import NotAnArchiveError
 
 _TMP = re.compile(r"^(?P<stem>.+)_part_(?P<number>\d+)(\.\w{8})?\.parquet\.tmp$")
 _NAMED = re.compile(r"^(?P<clean>.*)-(?P<digest>[0-9a-f]{16})$", re.DOTALL)
@@ -80,7 +80,7 @@ def runs_on_disk(archive: Archive, project: str) -> Iterator[RunOnDisk]:
     seen: set[tuple[Kind, str]] = set()
     for place in archive.places(project):
         runs: dict[str, RunOnDisk] = {}
-        for entry in _entries(place.directory):
+        for entry in entries_of(place.directory):
             match = _TMP.match(entry.name)
             parsed = layout.parse_part_name(entry.name)
             stem = match["stem"] if match else parsed[0] if parsed else None
@@ -105,19 +105,15 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[ProjectFinding]]
     """Names of all projects, sorted, as far as their folders tell; what is wrong with folders.
 
     Raises:
-        NotAnArchiveError: the data directory is none, or holds neither part nor temporary part.
+        NotAnArchiveError: a data directory is none, or none holds a part or temporary part.
     """
-    if not archive.data.is_dir():
-        is_there = archive.data.exists()
-        raise NotAnArchiveError(str(archive.data), "it is a file" if is_there else "there is none")
     projects: set[str] = set()
     findings: list[ProjectFinding] = []
-    roots = [archive.data] + ([archive.model_data] if archive.model_data else [])
-    for folder in sorted((folder for root in roots for folder in _folders(root)), key=str):
+    for folder in project_folders(archive):
         parts = _parts_of_project(folder)
         if not parts:
             continue
-        name = _project_of(parts) or original_name(folder.name)
+        name = project_of(parts) or original_name(folder.name)
         if name is None:
             text = f"none of the parts in {folder} says which project they are of"
             findings.append(ProjectFinding("", "unreadable_folder", text))
@@ -135,44 +131,9 @@ def _parts_of_project(directory: Location) -> list[Location]:
     """Parts 0 first, temporary ones last."""
     found = []
     for place in (directory, *(directory / name for name in KIND_DIRECTORIES)):
-        for entry in _entries(place):
+        for entry in entries_of(place):
             if parsed := layout.parse_part_name(entry.name):
                 found.append((parsed[1], place / entry.name))
             elif _TMP.match(entry.name):
                 found.append((1 << 60, place / entry.name))
     return [path for _, path in sorted(found)]
-
-
-def _project_of(parts: list[Location]) -> str | None:
-    for part in parts:
-        with contextlib.suppress(DamagedPartError):
-            manifest = read_manifest(part)
-            return manifest.project if manifest else str(read_first_value(part, "project_id"))
-    return None
-
-
-def _folders(root: Location) -> list[Location]:
-    """
-    Raises:
-        NotAnArchiveError: the directory is there and cannot be listed.
-    """
-    try:
-        return folders_in(root)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise NotAnArchiveError(str(root), f"it cannot be listed ({error})") from error
-
-
-def _entries(directory: Location) -> Iterator[Entry]:
-    """
-    Raises:
-        NotAnArchiveError: the directory is there and cannot be listed.
-    """
-    try:
-        with scandir(directory) as entries:
-            yield from entries
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise NotAnArchiveError(str(directory), f"it cannot be listed ({error})") from error

@@ -36,7 +36,7 @@ from migration_pipeline.archive.location import Location, local, location, sync,
 from migration_pipeline.archive.reader import BATCH_ROWS, read_first_value
 from migration_pipeline.archive.schema import KEY_COLUMNS, SCHEMA
 from migration_pipeline.archive.store import StorePath
-from migration_pipeline.archive.store_files import parquet_file
+from migration_pipeline.archive.store_files import parquet_batches, parquet_file
 from migration_pipeline.archive.writer import PART_BYTES
 from migration_pipeline.errors import ArchiveNotWritableError, ConfigError, DamagedPartError
 
@@ -234,7 +234,7 @@ def _sums(parts: Sequence[Location]) -> RunSums:
 def _batches(part: Location) -> Iterator[pa.RecordBatch]:
     """Rows in the archive's schema; DuckDB writes other names, sizes and units into its files."""
     with parquet_file(part, read_dictionary=list(KEY_COLUMNS)) as file:
-        for batch in file.iter_batches(BATCH_ROWS):
+        for batch in parquet_batches(file, part, BATCH_ROWS):
             columns = [batch.column(field.name).cast(field.type) for field in SCHEMA]
             yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 

@@ -46,7 +46,8 @@ RULES: dict[str, Rule] = {
     "source_damaged": Rule(True, "What the run was read from was damaged or incomplete: the run is "
                            "there up to what could be read."),
     "sources_differ": Rule(False, "Two sources that the run was merged from differ in a value: one "
-                           "of them was changed, or the run was logged twice."),
+                           "of them was changed, or the run was logged twice; or one of them "
+                           "was suspect itself."),
     "failed_before": Rule(False, "neptune-exporter's errors file names an attribute that the run "
                           "has: a part of it may be missing, or a later export brought it."),
     "leftover_tmp": Rule(False, "Temporary parts lie beside the run: an export or a copy of it was "

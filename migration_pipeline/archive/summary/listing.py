@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 
 from migration_pipeline.archive import layout
 from migration_pipeline.archive.archive import KIND_DIRECTORIES, Archive, Place, RunKey
-from migration_pipeline.archive.location import Location, folders_in, scandir
+from migration_pipeline.archive.location import Location
 from migration_pipeline.archive.manifest import (
     GENERATION_KEY,
     KINDS,
     Manifest,
     manifest_in,
     read_footer,
-    read_manifest,
 )
+from migration_pipeline.archive.project_folders import entries_of, project_folders, project_of
 from migration_pipeline.archive.reader import read_first_value, schema_difference
 from migration_pipeline.errors import DamagedPartError, NotAnArchiveError
 
@@ -82,11 +82,10 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[Problem]]:
         NotAnArchiveError: a data directory is missing or cannot be read, or none has a part 0.
     """
     names, problems, empty = set(), [], True
-    roots = [root for root in (archive.data, archive.model_data) if root is not None]
-    for directory in [each for root in roots for each in _directories(root)]:
+    for directory in project_folders(archive):
         firsts = _firsts(directory)
         empty = empty and not firsts
-        name = next((name for first in firsts if (name := _project_of(first))), None)
+        name = project_of(firsts)
         if name is None and firsts:
             problems.append(Problem(str(directory), "none of its parts 0 can be read; left out"))
         elif name is not None and layout.name_on_disk(name) != directory.name:
@@ -100,29 +99,10 @@ def projects_on_disk(archive: Archive) -> tuple[list[str], list[Problem]]:
     return sorted(names), problems
 
 
-def _directories(root: Location) -> list[Location]:
-    if not root.exists():
-        raise NotAnArchiveError(str(root), "it does not exist")
-    if not root.is_dir():
-        raise NotAnArchiveError(str(root), "it is a file")
-    try:
-        return folders_in(root)
-    except OSError as error:
-        raise NotAnArchiveError(str(root), f"it cannot be read ({error.strerror})") from error
-
-
 def _firsts(directory: Location) -> list[Location]:
     folders = [directory, *(directory / name for name in KIND_DIRECTORIES)]
     found = (stem for folder in folders for stem in _stems(folder).values())
     return [stem.path(0) for stem in found if 0 in stem.sizes]
-
-
-def _project_of(part: Location) -> str | None:
-    try:
-        manifest = read_manifest(part)
-        return manifest.project if manifest else str(read_first_value(part, "project_id"))
-    except DamagedPartError:
-        return None
 
 
 def list_runs(archive: Archive, project: str) -> Listing:
@@ -245,13 +225,10 @@ def _missing(key: RunKey, found: _Found, manifest: Manifest | None) -> Iterator[
 
 def _stems(directory: Location) -> dict[str, _Found]:
     stems: dict[str, _Found] = {}
-    if not directory.is_dir():
-        return stems
-    with scandir(directory) as entries:
-        for entry in entries:
-            if (parsed := layout.parse_part_name(entry.name)) and entry.is_file():
-                stem, number = parsed
-                with contextlib.suppress(FileNotFoundError):  # a writer renamed it just now
-                    size = entry.stat().st_size
-                    stems.setdefault(stem, _Found(directory, stem)).sizes[number] = size
+    for entry in entries_of(directory):
+        if (parsed := layout.parse_part_name(entry.name)) and entry.is_file():
+            stem, number = parsed
+            with contextlib.suppress(FileNotFoundError):  # a writer renamed it just now
+                size = entry.stat().st_size
+                stems.setdefault(stem, _Found(directory, stem)).sizes[number] = size
     return stems

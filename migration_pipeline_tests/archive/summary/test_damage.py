@@ -223,7 +223,7 @@ def test_an_adopted_part_without_rows_is_no_run_that_can_be_named(archive: Archi
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda data: None, "it does not exist"),
+        (lambda data: None, "there is none"),
         (lambda data: data.mkdir(), "no folder in it holds a run's part 0"),
         (lambda data: data.write_text("x"), "it is a file"),
         (lambda data: (data / "a" / "b").mkdir(parents=True), "no folder in it holds"),
