@@ -22,6 +22,8 @@ from migration_pipeline.archive.store import StorePath
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import ConfigError, MissingSettingError
 from migration_pipeline.sources.neptune_local.config import (
+    MERGE_DATA_VARIABLE,
+    MERGE_FILES_VARIABLE,
     MERGE_VARIABLE,
     PATH_VARIABLE,
     PROJECT_VARIABLE,
@@ -157,6 +159,16 @@ class SourceResource(dg.ConfigurableResource[Any]):
         description=f"{MERGE_VARIABLE}: of `neptune_local`: `archive`, `neptune2` or `neptune3`: "
         "what a run is merged with that is there too; empty: with nothing.",
     )
+    local_merge_data_path: str = Field(
+        default=settings.text(MERGE_DATA_VARIABLE),
+        description=f"{MERGE_DATA_VARIABLE}: of `neptune_local`: data directory of the archive, "
+        "such as one that neptune-exporter wrote, that runs are merged with; it is only read. "
+        "Empty: the archive that is exported to.",
+    )
+    local_merge_files_path: str = Field(
+        default=settings.text(MERGE_FILES_VARIABLE),
+        description=f"{MERGE_FILES_VARIABLE}: its files directory.",
+    )
     _source: Source | None = PrivateAttr(default=None)
 
     def open(self, archive: ArchiveResource) -> Source:
@@ -176,9 +188,33 @@ class SourceResource(dg.ConfigurableResource[Any]):
                 self.local_project,
                 run_ids(self.local_run_ids),
                 self.local_merge,
+                self._merge_with(),
             )
             self._source = make_source(self.kind, given)
         return self._source
+
+    def _merge_with(self) -> Archive | None:
+        """
+        Raises:
+            MissingSettingError: only one of its directories is given.
+            ConfigError: its data directory is not there.
+        """
+        given = {
+            MERGE_DATA_VARIABLE: self.local_merge_data_path,
+            MERGE_FILES_VARIABLE: self.local_merge_files_path,
+        }
+        if not any(given.values()):
+            return None
+        for variable, path in given.items():
+            if not path:
+                raise MissingSettingError(variable, "merging with another archive")
+        data, files = (location(path, variable) for variable, path in given.items())
+        if not data.is_dir():
+            raise ConfigError(
+                f"{MERGE_DATA_VARIABLE} is {str(data)!r}, which is no directory",
+                "Correct it, or leave it unset to merge with the archive that is exported to.",
+            )
+        return Archive(data, files)
 
 
 class TargetResource(dg.ConfigurableResource[Any]):

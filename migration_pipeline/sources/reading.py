@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -132,13 +133,32 @@ class _TaskDone:
 
 
 @dataclass
+class _Gathered:
+    """What was remarked under one sentence. A run may give one for each of its points.
+
+    Args:
+        names: the first of those that differ, sorted, one more than are shown.
+    """
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, remark: Remark) -> None:
+        self.count += remark.count
+        at = bisect_left(self.names, remark.name)
+        if self.names[at : at + 1] != [remark.name]:
+            self.names.insert(at, remark.name)
+            del self.names[_REMARKS + 1 :]
+
+
+@dataclass
 class _Run:
     """What is still to come of one run."""
 
     open_tasks: int = 0
     error: MigrationError | None = None
     missing: list[str] = field(default_factory=list)
-    remarks: dict[str, list[Remark]] = field(default_factory=dict)
+    remarks: dict[str, _Gathered] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     attributes: int = 0
@@ -221,7 +241,7 @@ class Reading:
         elif isinstance(item, Conflict):
             state.conflicts.append(item.text)
         else:
-            state.remarks.setdefault(item.sentence, []).append(item)
+            state.remarks.setdefault(item.sentence, _Gathered()).add(item)
 
     def _submit(self, task: Task) -> None:
         for run in task.runs:
@@ -312,10 +332,10 @@ class Reading:
 
 def _notes(state: _Run) -> list[str]:
     notes = []
-    for sentence, remarks in sorted(state.remarks.items()):
-        names = sorted(remark.name for remark in remarks)
+    for sentence, gathered in sorted(state.remarks.items()):
+        names = gathered.names
         shown = "; ".join(names[:_REMARKS]) + (" …" if len(names) > _REMARKS else "")
-        notes.append(sentence.format(count=sum(r.count for r in remarks), list=shown))
+        notes.append(sentence.format(count=gathered.count, list=shown))
     if not state.attributes:
         notes.append(NOTHING_SELECTED)
     return notes

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.location import Location
-from migration_pipeline.errors import MissingSettingError, UnknownNameError
+from migration_pipeline.errors import ConfigError, MissingSettingError, UnknownNameError
 from migration_pipeline.sources.source import Source
 
 SOURCE_VARIABLE = "MIGRATION_SOURCE"
@@ -31,6 +31,7 @@ class SourceSettings:
         errors: neptune-exporter's errors files that belong to it.
         local_paths, local_project, local_run_ids, local_merge: of `neptune_local`, as its settings
             have them; the first is of `wandb`, too.
+        local_merge_with: the archive that local runs are merged with; None: `archive`.
     """
 
     token_variable: str = "NEPTUNE_API_TOKEN"
@@ -42,6 +43,7 @@ class SourceSettings:
     local_project: str = ""
     local_run_ids: Mapping[str, str] = field(default_factory=dict)
     local_merge: str = ""
+    local_merge_with: Archive | None = None
 
     def token(self) -> SecretStr:
         """The token.
@@ -92,6 +94,7 @@ def _archive(settings: SourceSettings) -> Source:
 
 def _neptune_local(settings: SourceSettings) -> Source:
     from migration_pipeline.sources.neptune_local.config import (
+        MERGE_DATA_VARIABLE,
         MERGE_VARIABLE,
         PATH_VARIABLE,
         MergeWith,
@@ -105,6 +108,18 @@ def _neptune_local(settings: SourceSettings) -> Source:
     known = get_args(MergeWith)
     if merge not in known:
         raise UnknownNameError("source to merge with", merge, known[1:], MERGE_VARIABLE)
+    other = settings.local_merge_with
+    if other is not None and merge != "archive":
+        raise ConfigError(
+            f"{MERGE_DATA_VARIABLE} is set, and {MERGE_VARIABLE} is {merge!r}",
+            f"Set {MERGE_VARIABLE}=archive to merge with that archive, or unset the other.",
+        )
+    if other is not None and settings.archive is not None and other.data == settings.archive.data:
+        raise ConfigError(
+            f"{MERGE_DATA_VARIABLE} is the archive that is exported to, {other.data}",
+            "Leave it unset to merge with that, or set MIGRATION_DATA_PATH and "
+            "MIGRATION_FILES_PATH to another place: what another tool wrote is never rewritten.",
+        )
     config = NeptuneLocalConfig(
         paths=tuple(settings.local_paths),
         project=settings.local_project,
@@ -112,7 +127,7 @@ def _neptune_local(settings: SourceSettings) -> Source:
         merge=cast(MergeWith, merge),
     )
     server = make_source(merge, settings) if merge not in ("", "archive") else None
-    return NeptuneLocalSource(config, settings.archive, server)
+    return NeptuneLocalSource(config, settings.archive, server, other)
 
 
 def _wandb(settings: SourceSettings) -> Source:

@@ -187,7 +187,7 @@ PASSING = {
     "200 in HTML": Fault("graphql", body=_asking(b"Runs"), status=200, times=1, **_PAGE),
     "truncated runs": Fault("graphql", body=_asking(b"Runs"), truncate=0.5, times=2),
     "truncated rows": Fault("graphql", body=_asking(b"HistoryPage"), truncate=0.5, times=2),
-    "truncated system": Fault("graphql", body=_asking(b"RunFullHistory"), truncate=0.3, times=2),
+    "truncated system": Fault("graphql", body=_asking(b"SystemMetrics"), truncate=0.3, times=2),
     "truncated list": Fault("graphql", body=_asking(b"RunFiles"), truncate=0.5, times=2),
     "truncated file": Fault("storage", truncate=0.5, times=2),
 }

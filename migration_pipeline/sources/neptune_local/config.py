@@ -14,6 +14,8 @@ PATH_VARIABLE = "MIGRATION_LOCAL_PATH"
 PROJECT_VARIABLE = "MIGRATION_LOCAL_PROJECT"
 RUN_IDS_VARIABLE = "MIGRATION_LOCAL_RUN_IDS"
 MERGE_VARIABLE = "MIGRATION_LOCAL_MERGE"
+MERGE_DATA_VARIABLE = "MIGRATION_LOCAL_MERGE_DATA_PATH"
+MERGE_FILES_VARIABLE = "MIGRATION_LOCAL_MERGE_FILES_PATH"
 MergeWith = Literal["", "archive", "neptune2", "neptune3"]
 
 
@@ -58,6 +60,7 @@ class NeptuneLocalConfig(BaseModel):
     merge: MergeWith = Field(
         default="",
         description=f"{MERGE_VARIABLE}: with what a run is merged that is there too: `archive` "
-        "(the one that is exported to), `neptune2` or `neptune3` (the server of the token).",
+        f"(that of {MERGE_DATA_VARIABLE}, else the one that is exported to), `neptune2` or "
+        "`neptune3` (the server of the token).",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Runs read at once.")

@@ -8,18 +8,19 @@ and differ the other's stands, and it is said. DuckDB compares them with bounded
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from migration_pipeline.archive.archive import ArchivedRun
 from migration_pipeline.archive.location import writing
-from migration_pipeline.archive.manifest import Manifest
 from migration_pipeline.archive.schema import BATCH_SCHEMA, FILE_TYPES, SCHEMA, in_memory_form
+from migration_pipeline.sources.neptune_local.others import Other, file_rows, told
 from migration_pipeline.sources.source import DownloadedFile, Event, Rows, RunDone, RunRef
 
 ONLY_SERVER = "only the server has"
@@ -58,17 +59,15 @@ WHERE NOT list_contains(o.value, l.value) GROUP BY 1 ORDER BY 1
 """
 
 
-def merged(ref: RunRef, local: ArchivedRun, other: ArchivedRun, scratch: Path) -> Iterator[Event]:
+def merged(ref: RunRef, local: ArchivedRun, theirs: Other, scratch: Path) -> Iterator[Event]:
     """The events of the run that both are.
 
     Args:
         local: what the directories hold, exported.
-        other: what an archive or a server holds, exported; it is not changed.
+        theirs: what an archive or a server holds, exported; it is not changed.
         scratch: an existing directory on the archive's file system.
     """
-    ours, theirs = local.manifest, other.manifest
-    assert ours is not None
-    assert theirs is not None
+    ours, other = told(local), theirs.run
     folder = scratch / "merging"
     with writing(folder):
         folder.mkdir()
@@ -100,19 +99,19 @@ def merged(ref: RunRef, local: ArchivedRun, other: ArchivedRun, scratch: Path) -
         ]
         database.close()
         files: list[DownloadedFile] = []
-        yield from _files(ref, local, other, scratch, files, conflicts)
+        yield from _files(ref, ours, theirs, scratch, files, conflicts)
         added += len(files)
         had = set(theirs.missing_files)
         found = {file.attribute for file in files} | set(ours.missing_files)
         missing = [one for one in ours.missing_files if one not in _attributes(other)]
-        said = f"merged with what {theirs.source} had of it: {added} rows are from the directory"
+        said = f"merged with what {theirs.name} had of it: {added} rows are from the directory"
         yield RunDone(
             ref,
             ours.parent or theirs.parent,
             theirs.sys_id,
             sorted({*missing, *(one for one in had if one not in found)}),
             [said, *theirs.notes, *(one for one in ours.notes if one not in theirs.notes)],
-            [one for one in ours.damage if ONLY_SERVER not in one] + theirs.damage,
+            [*(one for one in ours.damage if ONLY_SERVER not in one), *theirs.damage],
             list(dict.fromkeys([*theirs.conflicts, *conflicts])),
         )
     finally:
@@ -140,27 +139,18 @@ def _renamed(ref: RunRef, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _rows_of(ref: RunRef, run: ArchivedRun) -> Iterator[Event]:
-    """Its rows but those that name files."""
-    import pyarrow.compute as pc
-
+    """Its rows but those of files, whose file may be gone."""
+    files = pa.array(sorted(FILE_TYPES))
     for batch in run.batches():
-        kept = batch.filter(pc.is_null(batch.column("file_value")))
+        kept = batch.filter(pc.invert(pc.is_in(batch.column("attribute_type"), files)))
         if kept.num_rows:
             yield Rows(ref, _renamed(ref, kept))
 
 
-def _file_rows(run: ArchivedRun) -> Iterator[dict[str, Any]]:
-    import pyarrow.compute as pc
-
-    for batch in run.batches():
-        kept = batch.filter(pc.is_valid(batch.column("file_value")))
-        yield from kept.to_pylist()
-
-
 def _files(
     ref: RunRef,
-    local: ArchivedRun,
-    other: ArchivedRun,
+    local: Other,
+    other: Other,
     scratch: Path,
     added: list[DownloadedFile],
     conflicts: list[str],
@@ -170,18 +160,18 @@ def _files(
     Files of a series of 2.x lie at their order there, not at their step: they are the same where
     their content is.
     """
-    ours, theirs = _digests(local.manifest), _digests(other.manifest)
-    by_content = other.manifest is not None and other.manifest.source == "neptune2"
-    names_here, names_there = _names(local.manifest), _names(other.manifest)
+    ours, theirs = _digests(local), _digests(other)
+    by_content = other.of_2x
+    names_here, names_there = _names(local), _names(other)
     there: dict[tuple[str, Any], set[str]] = {}
     number = 0
-    for row in _file_rows(other):
+    for row in file_rows(other.run):
         path, series = row["attribute_path"], row["attribute_type"] == "file_series"
         step = None if series and by_content else row["step"]
         there.setdefault((path, step), set()).add(theirs.get(row["file_value"]["path"], ""))
         number += 1
-        yield _copied(ref, other, row, names_there, scratch / f"merged-{number}")
-    for row in _file_rows(local):
+        yield _copied(ref, other.run, row, names_there, scratch / f"merged-{number}")
+    for row in file_rows(local.run):
         path, kind = row["attribute_path"], row["attribute_type"]
         digest = ours.get(row["file_value"]["path"], "")
         step = None if kind == "file_series" and by_content else row["step"]
@@ -191,7 +181,7 @@ def _files(
                 conflicts.append(f"{path} is another file in the directory; the other's stands")
             continue
         number += 1
-        event = _copied(ref, local, row, names_here, scratch / f"merged-{number}")
+        event = _copied(ref, local.run, row, names_here, scratch / f"merged-{number}")
         added.append(event)
         yield event
 
@@ -219,17 +209,13 @@ def _copied(
     )
 
 
-def _entries(manifest: Manifest | None) -> Sequence[Any]:
-    return manifest.files if manifest else []
+def _digests(run: Other) -> dict[str, str]:
+    return {one.path: one.digest for one in run.files}
 
 
-def _digests(manifest: Manifest | None) -> dict[str, str]:
-    return {one.path: one.digest for one in _entries(manifest)}
-
-
-def _names(manifest: Manifest | None) -> dict[str, str | None]:
-    return {one.path: one.name for one in _entries(manifest)}
+def _names(run: Other) -> dict[str, str | None]:
+    return {one.path: one.name for one in run.files}
 
 
 def _attributes(run: ArchivedRun) -> set[str]:
-    return {row["attribute_path"] for row in _file_rows(run)}
+    return {row["attribute_path"] for row in file_rows(run)}

@@ -20,6 +20,7 @@ from migration_pipeline.errors import (
     IncompleteAnswerError,
     MigrationError,
     UnknownProjectError,
+    UnmergeableRunError,
 )
 from migration_pipeline.sources.export import export_runs
 from migration_pipeline.sources.neptune_local.config import (
@@ -34,6 +35,7 @@ from migration_pipeline.sources.neptune_local.finding import (
     find_executions,
 )
 from migration_pipeline.sources.neptune_local.merging import merged
+from migration_pipeline.sources.neptune_local.others import Other, OtherArchive, told
 from migration_pipeline.sources.reading import Reading, Task
 from migration_pipeline.sources.source import (
     Event,
@@ -76,6 +78,7 @@ class NeptuneLocalSource:
     Args:
         archive: where exports go: what another source brought is not overwritten there.
         server: what runs are merged with, where the settings say so.
+        merge_with: the archive that they are merged with, where it is another one; only read.
     """
 
     name = "neptune_local"
@@ -85,8 +88,10 @@ class NeptuneLocalSource:
         config: NeptuneLocalConfig,
         archive: Archive | None = None,
         server: Source | None = None,
+        merge_with: Archive | None = None,
     ) -> None:
         self.config, self._archive, self._server = config, archive, server
+        self._other_archive = OtherArchive(merge_with) if merge_with else None
         self._known: dict[tuple[object, ...], tuple[RunKey, str | None, str]] = {}
 
     def list_projects(self) -> list[str]:
@@ -143,14 +148,18 @@ class NeptuneLocalSource:
             before = self._archive.find(run.key) if self._archive else None
             manifest = before.manifest if before else None
             foreign = manifest is not None and manifest.source != self.name
-            if self.config.merge:
-                yield from self._merged(run, before, selection, scratch)
-            elif foreign and manifest is not None:
+            if manifest is not None and foreign and not self._replaces():
                 yield RunFailed(run, HeldByAnotherError(str(run.key), manifest.source))
+            elif self.config.merge:
+                yield from self._merged(run, before, selection, scratch)
             else:
                 alone.append(run)
         if alone:
             yield from self.read_alone(alone, selection, scratch)
+
+    def _replaces(self) -> bool:
+        """Whether what another source brought into the archive is part of what replaces it."""
+        return bool(self.config.merge) and self._other_archive is None
 
     def _merged(
         self, run: RunRef, before: ArchivedRun | None, selection: Selection, scratch: Path
@@ -160,19 +169,41 @@ class NeptuneLocalSource:
             place = Path(folder)
             failures: list[MigrationError] = []
             local = _exported(_Alone(self), place / "local", [run], selection, failures)
-            other = before if self.config.merge == "archive" else None
-            if self._server is not None:
-                refs = self._server.list_runs(
-                    run.key.project, Selection(run_ids=(run.key.run,), kinds=(run.key.kind,))
-                )
-                other = _exported(self._server, place / "other", refs, selection, failures)
+            other = None
+            try:
+                other = self._other(run, before, selection, place / "other", failures)
+            except UnmergeableRunError as damaged:
+                failures.append(damaged)
             if failures or local is None:
                 error = failures[0] if failures else IncompleteAnswerError(f"{run.key} is empty")
                 yield RunFailed(run, error)
-            elif other is None or other.manifest is None:
+            elif other is None:
                 yield from self.read_alone([run], selection, scratch)
             else:
                 yield from merged(run, local, other, place)
+
+    def _other(
+        self,
+        run: RunRef,
+        before: ArchivedRun | None,
+        selection: Selection,
+        folder: Path,
+        failures: list[MigrationError],
+    ) -> Other | None:
+        """What the run is merged with; None where it is only here.
+
+        Raises:
+            UnmergeableRunError: the other archive has it, and nothing of it can be read.
+        """
+        if self._other_archive is not None:
+            of_2x = self.find()[run.key].executions[0].version == 2
+            return self._other_archive.find(run.key, of_2x)
+        if self._server is not None:
+            refs = self._server.list_runs(
+                run.key.project, Selection(run_ids=(run.key.run,), kinds=(run.key.kind,))
+            )
+            before = _exported(self._server, folder, refs, selection, failures)
+        return told(before) if before is not None and before.manifest is not None else None
 
     def read_alone(
         self, runs: Sequence[RunRef], selection: Selection, scratch: Path

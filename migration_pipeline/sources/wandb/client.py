@@ -1,22 +1,21 @@
 """`wandb.Api`, with what it leaves out: errors in this project's words, and patience.
 
-The SDK's requests are made by its own process, wandb-core, which repeats what may pass (429 with
-the wait that the server asks for, 5xx, cut connections) and gives up on a refusal at once. It does
-not repeat an answer that was cut, and nothing once it has waited for as long as it was told to;
-that is repeated here. 401, 403 and 404 are terminal.
+The SDK's requests are made by its own process, wandb-core, which repeats what may pass (429, 5xx,
+cut connections) after the Retry-After of the answer, or else after waits that double from two
+seconds on, and gives up on a refusal at once. W&B documents RateLimit-Reset for 429, which
+wandb-core reads for its file stream only and does not hand on. It does not repeat an answer that
+was cut, and nothing once it has waited for as long as it was told to; that is repeated here. 401,
+403 and 404 are terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,58 +23,31 @@ from typing import Any, TypeVar
 import stamina
 
 from migration_pipeline.errors import (
-    CredentialsRefusedError,
     IncompleteAnswerError,
-    MigrationError,
     MissingSettingError,
+    RunGoneError,
     SourceRefusedError,
     SourceUnavailableError,
     UnknownProjectError,
 )
 from migration_pipeline.sources.patience import Again
+from migration_pipeline.sources.wandb import queries
 from migration_pipeline.sources.wandb.config import KEY_VARIABLE, WandbSourceConfig
+from migration_pipeline.sources.wandb.failures import Gone, named
 from migration_pipeline.sources.wandb.names import archive_projects
+from migration_pipeline.sources.wandb.queries import More
 from migration_pipeline.wandb_sdk import key_of_login, public_api
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _LONGEST_REQUEST = 300
 """Seconds that wandb-core may take for one request with all its repetitions."""
-_PASSING = (408, 425, 429)
 _STRANGE_ANSWERS = 3
 _ROWS_AT_ONCE = 1_000
-_OF_THE_SDK = {"WandbApiFailedError", "AuthenticationError", "CommError", "RequestException"}
-_STATUS = re.compile(r"returned error (\d{3})")
+_LARGE_ANSWER = 10_000
+"""Rows of system metrics above which an answer is waited for alone."""
 LIST_PAGE = 500
 FILES_PAGE = 200
-_MORE = """
-query MoreOfRuns($project: String!, $entity: String!, $filters: JSONString, $first: Int) {
-  project(name: $project, entityName: $entity) {
-    runs(filters: $filters, first: $first) {
-      edges { node { name eventsLineCount config outputArtifacts(first: 1) { totalCount } } }
-    }
-  }
-}
-"""
-
-
-class Gone(SourceRefusedError):
-    """What was asked for is not there (404)."""
-
-
-@dataclass(frozen=True)
-class More:
-    """Of one run.
-
-    Args:
-        system_rows: of system metrics, as the server counts them.
-        artifacts: that it logged.
-        internal: `_wandb` of its config, which the SDK drops from a run in a list.
-    """
-
-    system_rows: int
-    artifacts: int
-    internal: Any
 
 
 class WandbClient:
@@ -85,6 +57,7 @@ class WandbClient:
         self._config = config
         self.address = config.url
         self._lock = threading.Lock()
+        self._large_answer = threading.Lock()
         self._names: dict[str, dict[str, str]] = {}
 
     @cached_property
@@ -204,7 +177,8 @@ class WandbClient:
                 )
             return list(found.values())
 
-        return self.call(f"listing the runs of {project}", ask)
+        doing = f"listing the runs of {project}"
+        return self.call(doing, ask, lambda: self._check_project(project))
 
     def more_of_runs(self, project: str, ids: Sequence[str]) -> dict[str, More]:
         """What `wandb.Api` does not say of a run without a request for each, by its id."""
@@ -217,25 +191,21 @@ class WandbClient:
         }
 
         def ask() -> dict[str, More]:
-            said = self._service.execute_graphql(_MORE, variables)
+            said = self._service.execute_graphql(queries.MORE_OF_RUNS, variables)
             nodes = [edge["node"] for edge in said["project"]["runs"]["edges"]]
-            return {
-                node["name"]: More(
-                    int(node["eventsLineCount"] or 0),
-                    int((node["outputArtifacts"] or {}).get("totalCount") or 0),
-                    _internal(node["config"]),
-                )
-                for node in nodes
-            }
+            return {node["name"]: More.of(node) for node in nodes}
 
-        return self.call(f"reading more of the runs of {project}", ask)
+        doing = f"reading more of the runs of {project}"
+        return self.call(doing, ask, lambda: self._check_project(project))
 
     def scan(self, run: Any, page_size: int, first: int = 0) -> Iterator[dict[str, Any]]:
         """All rows of a run's history from a step on, a page of `page_size` steps at a time; what
         fails between two rows goes on at the page that failed."""
-        doing = f"reading the history of {_place(run)}"
-        scan = self.call(
-            doing, lambda: run.scan_history(page_size=page_size, min_step=first, use_cache=False)
+        doing = "reading the history"
+        scan = self.call_of(
+            run,
+            doing,
+            lambda: run.scan_history(page_size=page_size, min_step=first, use_cache=False),
         )
         rows, read = iter(scan), list[dict[str, Any]]()
 
@@ -249,43 +219,70 @@ class WandbClient:
 
         more = True
         while more:
-            more = self.call(doing, some)
+            more = self.call_of(run, doing, some)
             yield from read
             read.clear()
 
-    def system_metrics(self, run: Any, lines: int) -> list[dict[str, Any]]:
-        """Rows of system metrics; the server samples them to fewer only above `lines`."""
-        return self.call(
-            f"reading the system metrics of {_place(run)}",
-            lambda: list(run.history(samples=lines, pandas=False, stream="system")),
-        )
+    def system_metrics(self, run: Any, lines: int) -> Iterator[dict[str, Any]]:
+        """Rows of system metrics; the server samples them to fewer only above `lines`.
+
+        They come in one answer: the SDK knows no other argument of `events` than `samples`. Where
+        the SDK makes objects of all its rows at once, a row is one here in its turn, and its text
+        is gone then. 100,000 rows of 20 metrics take 350 MB and wandb-core 600 MB, 10,000 rows 80
+        MB and 100 MB (benchmarks/wandb_system_memory.py); of large answers there is one at a time.
+        """
+        variables = {"entity": run.entity, "project": run.project, "name": run.id, "samples": lines}
+
+        def ask() -> list[str]:
+            said = self._service.execute_graphql(queries.SYSTEM_METRICS, variables)
+            return list(reversed(said["project"]["run"]["events"]))
+
+        with self._large_answer if lines > _LARGE_ANSWER else contextlib.nullcontext():
+            rows = self.call_of(run, "reading the system metrics", ask)
+        while rows:
+            yield json.loads(rows.pop())
 
     def file_pages(self, run: Any, names: Sequence[str] = ()) -> Iterator[list[Any]]:
         """The run's files, or those of these names: `wandb.apis.public.File`."""
         files = self._public.Files(self._service, run, list(names), per_page=FILES_PAGE)
-        yield from self._pages(f"listing the files of {_place(run)}", files)
+
+        def load() -> bool:
+            before = files.last_response
+            more = bool(files._load_page())
+            # The SDK takes a run that is not there for one without files.
+            if more and not (files.last_response.get("project") or {}).get("run"):
+                files.last_response = before
+                raise IncompleteAnswerError(f"{_place(run)} is not there", "Is it deleted?")
+            return more
+
+        yield from self._pages(run, "listing the files", files, load)
 
     def artifacts(self, run: Any) -> Iterator[list[Any]]:
         """The artifacts that the run logged: `wandb.Artifact`."""
-        listed = self.call(
-            f"listing the artifacts of {_place(run)}",
-            lambda: run.logged_artifacts(per_page=FILES_PAGE),
-        )
-        yield from self._pages(f"listing the artifacts of {_place(run)}", listed)
+        doing = "listing the artifacts"
+        listed = self.call_of(run, doing, lambda: run.logged_artifacts(per_page=FILES_PAGE))
+        yield from self._pages(run, doing, listed, listed._load_page)
 
-    def artifact_files(self, artifact: Any) -> Iterator[list[Any]]:
-        """The files of an artifact that W&B holds."""
-        files = self.call(
-            f"listing the files of {artifact.name}", lambda: artifact.files(per_page=FILES_PAGE)
-        )
-        yield from self._pages(f"listing the files of {artifact.name}", files)
+    def artifact_files(self, run: Any, artifact: Any) -> Iterator[list[Any]]:
+        """The files of an artifact of the run that W&B holds."""
+        doing = f"listing the files of {artifact.name}"
+        files = self.call_of(run, doing, lambda: artifact.files(per_page=FILES_PAGE))
+        yield from self._pages(run, doing, files, files._load_page)
 
     def sweep(self, run: Any) -> dict[str, Any]:
-        """What W&B says of the sweep that the run belongs to."""
-        return self.call(
-            f"reading the sweep of {_place(run)}",
-            lambda: dict(run.sweep._attrs if run.sweep else {}),
-        )
+        """What W&B says of the sweep that the run belongs to.
+
+        Raises:
+            Gone: it says that there is none.
+        """
+        doing = f"reading the sweep of {_place(run)}"
+
+        def ask() -> dict[str, Any]:
+            if (sweep := run.sweep) is None:
+                raise Gone(f"W&B at {self.address}, {doing}: not found", "It was deleted.")
+            return dict(sweep._attrs)
+
+        return self.call(doing, ask)
 
     def download(self, file: Any, folder: Path) -> Path | None:
         """One file into a folder, which it needs for itself; None when it is not there.
@@ -302,14 +299,46 @@ class WandbClient:
             raise named from None
         return folder / str(file.name)
 
-    def _pages(self, doing: str, listed: Any) -> Iterator[list[Any]]:
+    def _pages(
+        self, run: Any, doing: str, listed: Any, load: Callable[[], bool]
+    ) -> Iterator[list[Any]]:
         """What a paginator of the SDK has, a page at a time; it goes on where it failed."""
-        while self.call(doing, listed._load_page):
+        while self.call_of(run, doing, load):
             page, listed.objects = listed.objects, []
             yield page
 
-    def call(self, doing: str, ask: Callable[[], T]) -> T:
+    def _check_project(self, project: str) -> None:
+        """
+        Raises:
+            UnknownProjectError: it is not there any more.
+        """
+        self._names.pop(project.partition("/")[0], None)
+        self.project_at(project)
+
+    def check_run(self, run: Any) -> None:
+        """
+        Raises:
+            UnknownProjectError, RunGoneError: it is not there any more.
+        """
+        variables = {"entity": run.entity, "project": run.project, "name": run.id}
+        said = self.call(
+            f"asking for {_place(run)}",
+            lambda: dict(self._service.execute_graphql(queries.STILL_THERE, variables)),
+        )
+        if not (project := said.get("project")):
+            raise UnknownProjectError(f"{run.entity}/{run.project}")
+        if not project.get("run"):
+            raise RunGoneError(_place(run))
+
+    def call_of(self, run: Any, doing: str, ask: Callable[[], T]) -> T:
+        """`call` for what is asked of a run."""
+        return self.call(f"{doing} of {_place(run)}", ask, lambda: self.check_run(run))
+
+    def call(self, doing: str, ask: Callable[[], T], check: Callable[[], None] | None = None) -> T:
         """Does it, again while it may pass.
+
+        Args:
+            check: raises when what it is about is gone; asked when answers stay strange.
 
         Raises:
             CredentialsRefusedError, SourceRefusedError, UnknownProjectError: it was refused.
@@ -336,45 +365,14 @@ class WandbClient:
                 "Start the job again; it does only what is missing.",
             ) from None
         except IncompleteAnswerError as error:
+            if check is not None:
+                check()
             # Not as it is: whoever reads would begin anew what was read in part.
             raise SourceUnavailableError(error.what, error.remedy) from None
         raise AssertionError("unreachable")
 
     def _named(self, doing: str, error: Exception) -> Exception:
-        """The SDK's error as ours."""
-        if isinstance(error, MigrationError | Again):
-            return error
-        status, said = _status_of(error), self._scrub(str(error))
-        if isinstance(error, OSError) and not _is_the_sdks(error):
-            return error
-        if os.strerror(errno.ENOSPC).lower() in said.lower():
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        where = f"W&B at {self.address}, {doing}"
-        malformed = type(error).__name__ == "AuthenticationError" and error.__cause__ is None
-        if status == 401 or malformed:
-            return CredentialsRefusedError(
-                f"{where}: the API key is refused ({said})",
-                f"Set {KEY_VARIABLE} to a key of an account of this server, or run "
-                f"`wandb login --relogin --host {self.address}`.",
-            )
-        if status == 403:
-            return SourceRefusedError(
-                f"{where}: permission denied ({said})",
-                f"Give the account of {KEY_VARIABLE} the right to read it, or leave it out.",
-            )
-        if status == 404:
-            return Gone(f"{where}: not found ({said})", "It may have been deleted meanwhile.")
-        if status and 400 <= status < 500 and status not in _PASSING:
-            return SourceRefusedError(
-                f"{where}: refused with status {status} ({said})",
-                "Correct what it names, or report it.",
-            )
-        if "invalid character" in said or not _is_the_sdks(error):
-            return IncompleteAnswerError(
-                f"{where}: the answer is not W&B's ({type(error).__name__}: {said})",
-                "Is WANDB_BASE_URL the address of a W&B server, without a proxy's page before it?",
-            )
-        return Again(said)
+        return named(self.address, doing, error, self._scrub(str(error)))
 
     def _scrub(self, text: str) -> str:
         """One line without the key."""
@@ -383,37 +381,8 @@ class WandbClient:
         return line.replace(key, "***") if key else line
 
 
-def _internal(config: str | None) -> Any:
-    own = json.loads(config or "{}").get("_wandb")
-    return own.get("value") if isinstance(own, dict) else None
-
-
 def _place(run: Any) -> str:
     return f"run {run.entity}/{run.project}/{run.id}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = getattr(seen, "exc", None) or seen.__cause__
-
-
-def _status_of(error: Exception) -> int | None:
-    """The status of an answer, wherever the SDK keeps it; of history it is in the text alone."""
-    for one in _chain(error):
-        if found := _STATUS.match(str(one)):
-            return int(found[1])
-        response = getattr(one, "response", None)
-        for name in ("http_status", "status_code"):
-            if isinstance(status := getattr(response, name, None), int) and status:
-                return status
-    return None
-
-
-def _is_the_sdks(error: Exception) -> bool:
-    kinds = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-    return bool(kinds & _OF_THE_SDK)
 
 
 def _tidy(runs: Any) -> None:

@@ -1,12 +1,12 @@
 """Runs from folders that W&B's SDK left behind, `run-*` and `offline-run-*`, without a server.
 
-Several folders of one run, which was resumed, are one run: their rows in the order of the folders.
-What a folder does not say (entity and project of a run that was never sent) comes from WANDB_ENTITY
-or is `local` and `uncategorized`, and is noted. Nothing in a folder is changed.
+A run that was resumed has the rows of all its folders, in their order. What a folder does not say
+is noted. Nothing in a folder is changed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -19,10 +19,9 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.archive.location import writing
-from migration_pipeline.errors import ConfigError, RunGoneError, UnknownProjectError
-from migration_pipeline.sources.reading import Item, Missing, Remark, Selected, Task
+from migration_pipeline.errors import RunGoneError, SourceRefusedError
+from migration_pipeline.sources.reading import Damage, Item, Missing, Remark, Selected, Task
 from migration_pipeline.sources.source import DownloadedFile, RunRef, Selection
 from migration_pipeline.sources.wandb.attributes import Attributes, Branch, RunFacts
 from migration_pipeline.sources.wandb.files import (
@@ -33,10 +32,11 @@ from migration_pipeline.sources.wandb.files import (
     as_medium,
     pack,
 )
+from migration_pipeline.sources.wandb.folders import Folders
 from migration_pipeline.sources.wandb.history import History, Medium, as_text
-from migration_pipeline.sources.wandb.names import STDOUT, archive_projects, of_file
+from migration_pipeline.sources.wandb.names import STDOUT, of_file
 from migration_pipeline.sources.wandb.records import (
-    Damage,
+    UnreadableFrom,
     put,
     read_records,
     seconds,
@@ -45,114 +45,12 @@ from migration_pipeline.sources.wandb.records import (
 )
 from migration_pipeline.sources.wandb.records import keys_of as item_keys
 
-DAMAGED = "damaged, everything before it is here: {list}"
 NO_END = "no end was written: the run was still going, or was killed"
 UNNAMED = "the folder does not say: {list}"
 OTHER_RECORDS = "{count} records of types that are not carried over: {list}"
-GONE = "{count} files of artifacts are not on this machine any more: {list}"
-_NO_PROJECT, _NO_ENTITY = "uncategorized", "local"
 _KNOWN = {"header", "footer", "telemetry", "request", "final", "files", "control", "use_artifact"}
-_HEAD = 20
-"""The record of the run is among the first."""
 _ROWS = 1_000
-
-
-@dataclass(frozen=True)
-class Found:
-    """A folder, and which run it says that it is."""
-
-    log: Path
-    run: str
-    entity: str
-    project: str
-
-
-class Folders:
-    """What lies under some paths.
-
-    Args:
-        paths: folders in which runs are looked for, at any depth.
-        entity: of runs that name none.
-    """
-
-    def __init__(self, paths: Sequence[Path], entity: str) -> None:
-        self._paths, self._entity = paths, entity
-
-    def found(self) -> list[Found]:
-        """By folder name, which begins with the time.
-
-        Raises:
-            ConfigError: a path is not there.
-        """
-        logs: dict[Path, Path] = {}
-        for path in self._paths:
-            if not path.is_dir():
-                raise ConfigError(
-                    f"MIGRATION_LOCAL_PATH: {path} is no folder",
-                    "Give folders that hold `run-*` or `offline-run-*`, or one of these.",
-                )
-            logs |= {log.resolve(): log for log in path.rglob("run-*.wandb")}
-        return [self._of(log) for log in sorted(logs.values(), key=lambda p: (_stamp(p), str(p)))]
-
-    def _of(self, log: Path) -> Found:
-        run = entity = project = ""
-        try:
-            for record in itertools.islice(read_records(log), _HEAD):
-                if record.WhichOneof("record_type") == "run":
-                    run, entity = record.run.run_id, record.run.entity
-                    project = record.run.project
-                    break
-        except Damage:
-            pass
-        return Found(
-            log,
-            run or log.stem.removeprefix("run-"),
-            entity or self._entity or _NO_ENTITY,
-            project or _NO_PROJECT,
-        )
-
-    def projects(self) -> dict[str, list[Found]]:
-        """Name in the archive → its folders."""
-        found = self.found()
-        names: dict[str, dict[str, str]] = {}
-        for entity in {one.entity for one in found}:
-            of_entity = archive_projects(one.project for one in found if one.entity == entity)
-            names[entity] = {theirs: ours for ours, theirs in of_entity.items()}
-        projects: dict[str, list[Found]] = {}
-        for one in found:
-            name = f"{one.entity}/{names[one.entity][one.project]}"
-            projects.setdefault(name, []).append(one)
-        return projects
-
-    def runs(self, project: str) -> list[RunRef]:
-        """
-        Raises:
-            UnknownProjectError: no folder is of this project.
-        """
-        projects = self.projects()
-        if (found := projects.get(project)) is None:
-            raise UnknownProjectError(project, projects)
-        by_run: dict[str, list[Found]] = {}
-        for one in found:
-            by_run.setdefault(one.run, []).append(one)
-        return [
-            RunRef(
-                RunKey(project, run),
-                json.dumps([str(one.log) for one in folders]),
-                max(_modified(one.log) for one in folders),
-            )
-            for run, folders in by_run.items()
-        ]
-
-
-def _stamp(log: Path) -> str:
-    """`20261122_115542` of `offline-run-20261122_115542-<id>`."""
-    name = log.parent.name
-    return name.removeprefix("offline-").removeprefix("run-")[:15]
-
-
-def _modified(log: Path) -> datetime:
-    return datetime.fromtimestamp(int(log.stat().st_mtime), UTC)
+_CHUNK = 1 << 20
 
 
 @dataclass
@@ -168,12 +66,30 @@ class LocalReader:
     def target(self) -> Path:
         return self.scratch / str(next(self._numbers))
 
-    def copy(self, path: Path) -> Path:
-        """A copy, which belongs to whoever takes it."""
+    def copy(self, run: RunRef, path: Path) -> Path:
+        """A copy, which belongs to whoever takes it.
+
+        Raises:
+            SourceRefusedError: the file cannot be read.
+        """
         target = self.target()
-        with writing(target):
-            shutil.copyfile(path, target)
+        with readable(run, path):
+            read = path.open("rb")
+        with read, writing(target), target.open("wb") as out:
+            shutil.copyfileobj(read, out, _CHUNK)
         return target
+
+
+@contextlib.contextmanager
+def readable(run: RunRef, path: Path) -> Iterator[None]:
+    """Names run and file when the operating system refuses to read it."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceRefusedError(
+            f"run {run.key}: {path} cannot be read: {error.strerror or error}",
+            "Give this user the right to read it, and start the job again.",
+        ) from error
 
 
 @dataclass
@@ -225,13 +141,17 @@ class LocalRun(Task):
     def _read(self, log: Path) -> Iterator[Item]:
         self._seen.exit_code = None
         try:
-            for record in read_records(log):
+            for record in self._records(log):
                 kind = record.WhichOneof("record_type") or ""
                 yield from self._take(kind, getattr(record, kind, None), log.parent)
-        except Damage as damage:
-            yield Remark(self._run, DAMAGED, f"{log.name} {damage}")
+        except UnreadableFrom as damage:
+            yield Damage(self._run, f"{log.name} cannot be read further: {damage}")
         for history in (self._history, self._system, self._log):
             yield from self._page(history, log.parent)
+
+    def _records(self, log: Path) -> Iterator[Any]:
+        with readable(self._run, log):
+            yield from read_records(log)
 
     def _take(self, kind: str, record: Any, folder: Path) -> Iterator[Item]:
         seen = self._seen
@@ -288,7 +208,7 @@ class LocalRun(Task):
         if path.is_file():
             self._named.add(str(path))
             yield Selected(run, 1)
-            yield as_medium(run, medium, self._reader.copy(path))
+            yield as_medium(run, medium, self._reader.copy(run, path))
         else:
             yield Missing(run, f"{medium.attribute} ({medium.name})")
 
@@ -367,7 +287,7 @@ class LocalRun(Task):
                 names.add(name)
                 if self._reader.selection.wants(attribute, "file"):
                     yield Selected(run, 1)
-                    yield as_file(run, attribute, self._reader.copy(path), name)
+                    yield as_file(run, attribute, self._reader.copy(run, path), name)
 
     def _artifact(self, record: Any) -> Iterator[Item]:
         reader, run = self._reader, self._run
@@ -387,17 +307,20 @@ class LocalRun(Task):
         yield from artifact_items(run, facts, reader.selection, reader.target())
         if not reader.selection.wants(f"{facts.path}/files", "artifact"):
             return
-        here = []
+        here, gone = [], []
         for entry in entries:
             path = Path(entry.local_path) if entry.local_path else None
             if entry.ref:
                 yield Remark(run, REFERENCES, f"{facts.path}: {entry.ref}")
             elif path is None or not path.is_file() or path.stat().st_size != entry.size:
-                yield Remark(run, GONE, f"{facts.path}: {entry.path}")
+                gone.append(entry.path)
             else:
                 here.append((entry.path, path))
+        if gone:
+            shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+            yield Damage(run, f"files of {facts.path} are not on this machine any more: {shown}")
         packed = reader.target()
-        if pack(packed, ((name, reader.copy(path)) for name, path in here)):
+        if pack(packed, ((name, reader.copy(run, path)) for name, path in here)):
             yield DownloadedFile(run, f"{facts.path}/files", "artifact", packed, ".zip")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from migration_pipeline.wandb_sdk import records
 
 
-class Damage(Exception):
+class UnreadableFrom(Exception):
     """From here on a log cannot be read."""
 
 
@@ -24,7 +24,7 @@ def read_records(log: Path) -> Iterator[Any]:
     """The records of a log (`wandb_internal_pb2.Record`), in order.
 
     Raises:
-        Damage: after the last one that is whole.
+        UnreadableFrom: after the last one that is whole.
     """
     proto, store = records("source")
     size = log.stat().st_size
@@ -34,7 +34,7 @@ def read_records(log: Path) -> Iterator[Any]:
         except OSError:
             raise
         except Exception as error:  # the SDK asserts, and raises plain exceptions
-            raise Damage(f"its beginning is none of W&B's: {error}") from None
+            raise UnreadableFrom(f"its beginning is none of W&B's: {error}") from None
         while True:
             at = scan.get_offset()
             try:
@@ -43,10 +43,10 @@ def read_records(log: Path) -> Iterator[Any]:
             except OSError:
                 raise
             except Exception as error:
-                raise Damage(f"at byte {at} of {size}: {error}") from None
+                raise UnreadableFrom(f"at byte {at} of {size}: {error}") from None
             if record is None:
                 if at < size:
-                    raise Damage(f"at byte {at} of {size}: the record there is not whole")
+                    raise UnreadableFrom(f"at byte {at} of {size}: the record there is not whole")
                 return
             yield record
 

@@ -17,8 +17,10 @@ from migration_pipeline.sources.source import Event, RunDone, RunRef, Selection
 from migration_pipeline.sources.wandb.attributes import utc
 from migration_pipeline.sources.wandb.client import WandbClient
 from migration_pipeline.sources.wandb.config import WandbSourceConfig
-from migration_pipeline.sources.wandb.local import Folders, LocalReader, LocalRun
-from migration_pipeline.sources.wandb.online import GROUP_RUNS, Group, Reader
+from migration_pipeline.sources.wandb.folders import Folders
+from migration_pipeline.sources.wandb.local import LocalReader, LocalRun
+from migration_pipeline.sources.wandb.online import GROUP_RUNS, Group
+from migration_pipeline.sources.wandb.reader import Reader
 
 log = logging.getLogger(__name__)
 BUFFERED = 8

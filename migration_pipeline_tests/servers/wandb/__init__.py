@@ -9,7 +9,8 @@ config (`{"name": {"value": …}}`, `_wandb`), characters of ids and projects, 1
 counts as started (`wandbConfig` has `t`), a fork as `_wandb.branch_point` of config.
 From W&B's issue tracker (I): lines replace those at their offset, an offset beyond the end is moved
 down to it, `historyLineCount` is exact, 400 for tags that are not of 1 to 64 characters and for
-display names over 128, 409 for a deleted id, `maxStep` of a page of history is inclusive.
+display names over 128, 409 for a deleted id, `maxStep` of a page of history is inclusive, system
+metrics are capped however many `samples` are asked for (6501).
 Assumed (A): the statuses and words for an unknown entity (404), a key that may only read (403) and
 the limit of projects (403); that NaN and infinities come back as text; that config is replaced
 whole; that a fork's `historyLineCount` counts its own rows; pages of at most 1,000 runs or files;
@@ -84,10 +85,13 @@ class Wandb(StandIn[Account]):
             account = self._account_of(request)
         except RefusedError as error:
             return _refused(error)
+        passes, headers = account.rules.graphql.take() if account.rules.graphql else (True, {})
+        if not passes:
+            return JSONResponse({"error": "rate limit exceeded"}, 429, headers)
         asked = await request.json()
         data, errors = answer(asked["query"], asked.get("variables"), _Root(account))
         if not errors:
-            return JSONResponse({"data": data})
+            return JSONResponse({"data": data}, headers=headers)
         first = errors[0]
         if isinstance(first, RefusedError):
             return _refused(first)

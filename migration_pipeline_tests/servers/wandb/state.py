@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from migration_pipeline_tests.servers.wandb.artifacts import Collection, Registry, Sweep
+from migration_pipeline_tests.servers.wandb.limits import Window
 from migration_pipeline_tests.servers.wandb.runs import File, RefusedError, Run, connection
 
 LINE_BYTES = 10 * 2**20
@@ -37,6 +38,8 @@ class Rules:
     page: int = 100_000
     """Most rows of an answer; more are sampled down."""
     forks: bool = False
+    graphql: Window | None = None
+    """On the service's own cloud, for a user (D)."""
     filestream_a_second: float | None = None
     """Requests per run; on a dedicated cloud 2 (D)."""
     refuse_lines: Callable[[str], bool] | None = None

@@ -5,19 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from migration_pipeline.archive.archive import Archive
 from migration_pipeline.archive.doctor.examine import examine
 from migration_pipeline.archive.writer import RunWriter
-from migration_pipeline.errors import HeldByAnotherError
+from migration_pipeline.defs.resources import ArchiveResource, SourceResource
+from migration_pipeline.errors import ConfigError, HeldByAnotherError, MissingSettingError
 from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.neptune_local.config import NeptuneLocalConfig
+from migration_pipeline.sources.neptune_local.source import NeptuneLocalSource
+from migration_pipeline.sources.registry import SourceSettings, make_source
 from migration_pipeline.sources.source import Selection
-from migration_pipeline_tests.archive.making import fill, row
+from migration_pipeline_tests.archive.making import archive_in, fill, row
+from migration_pipeline_tests.sources import onward
 from migration_pipeline_tests.sources.neptune_local import writing
 from migration_pipeline_tests.sources.neptune_local.conftest import Killed
-from migration_pipeline_tests.sources.neptune_local.left import Exported, exporting
+from migration_pipeline_tests.sources.neptune_local.left import Exported, exporting, tree
 from migration_pipeline_tests.sources.neptune_local.writing import NOON, START
 from migration_pipeline_tests.sources.serving import source_of
+from migration_pipeline_tests.targets import mlflow_backend
 
 
 def test_a_killed_2x_run_and_the_servers(killed2: Killed, tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_what_another_source_brought_is_not_replaced_unasked(held: Exported) -> 
     plan = plan_export(held.source, held.archive, "acme/vision", Selection())
     report = export_runs(held.source, held.archive, plan.due, Selection())
     [(key, error)] = report.failures
-    assert key.run == "parent"
+    assert key.run == "parent", error
     assert isinstance(error, HeldByAnotherError)
     assert "MIGRATION_LOCAL_MERGE=archive" in str(error)
     assert held.values("parent")["only there"] == ("string", "yes")
@@ -128,3 +136,101 @@ def test_a_run_of_the_archive_gets_what_it_lacks(held: Exported) -> None:
     export_runs(source, held.archive, [replace(ref, modified=None)], Selection())
     again = held.manifest("parent")
     assert again.digest == before.digest, "merged once more, it is the same"
+
+
+@pytest.fixture
+def adopted(held: Exported) -> Archive:
+    """The archive of `held` as neptune-exporter would have left it: without manifests."""
+    for part in held.archive.data.rglob("*_part_0.parquet"):
+        pq.write_table(pq.read_table(part).replace_schema_metadata(None), part)
+    return held.archive
+
+
+def merging_with(archive: Archive, folder: Path, *paths: Path, fails: int = 0) -> Exported:
+    config = NeptuneLocalConfig(paths=paths, merge="archive")
+    own = archive_in(folder)
+    made = Exported(own, NeptuneLocalSource(config, own, None, archive))
+    made.export(fails=fails)
+    return made
+
+
+def test_an_adopted_archive_is_only_read(
+    held: Exported, adopted: Archive, offline3: Path, tmp_path: Path
+) -> None:
+    """What lies there and what the directory holds are one run in an archive of their own."""
+    before = tree(adopted.data), tree(adopted.files)
+    made = merging_with(adopted, tmp_path / "merged", offline3)
+    assert (tree(adopted.data), tree(adopted.files)) == before
+    assert [(step, value) for step, _, value in made.series("second", "parent")][-2:] == [
+        (7 * 10**6, 9.0),
+        (123_456_789_123_456, 4.0),
+    ]
+    assert repr([v for _, _, v in made.series("loss", "parent")]) == "[0.0, nan, inf, 77.0, 2.5]"
+    found = made.values("parent")
+    assert (found["only there"], found["int"]) == (("string", "yes"), ("int", 5))
+    assert (found["memory"], found["placed"]) == (("file", b"other bytes"), ("file", b"placed"))
+    manifest = made.manifest("parent")
+    assert manifest.notes[0].startswith(f"merged with what the archive {adopted.data} had of it")
+    assert f"nothing proves that the run was whole in the archive {adopted.data}" in manifest.notes
+    assert "memory is another file in the directory; the other's stands" in manifest.conflicts
+    assert [one for one in manifest.damage if "the file of gone" not in one] == []
+    assert not any("merged" in note for note in made.manifest("fork").notes)
+    digest = manifest.digest
+    made.export()
+    assert made.manifest("parent").digest == digest
+
+
+def test_a_merged_run_replaces_at_a_target_what_came_from_the_old_archive(
+    adopted: Archive, offline3: Path, tmp_path: Path
+) -> None:
+    made = merging_with(adopted, tmp_path / "merged", offline3)
+    for archive in (adopted, made.archive):
+        onward.load(archive, lambda: mlflow_backend.make(tmp_path))
+    there = mlflow_backend.whole(tmp_path)
+    assert sorted(name for _, name, *_ in there["runs"]) == ["fork", "parent"]
+    found = {name: value for run, name, value in there["parameters"] if run == "parent"}
+    assert (found["only there"], found["text"]) == ("yes", writing.TEXT)
+
+
+def test_what_is_damaged_there_stays_named(
+    held: Exported, adopted: Archive, offline3: Path, tmp_path: Path
+) -> None:
+    """A file that is gone there is the directory's where that has it; the damage is still said."""
+    [gone] = [path for path in adopted.files.rglob("*") if path.is_file() and "memory" in str(path)]
+    gone.unlink()
+    made = merging_with(adopted, tmp_path / "merged", offline3)
+    assert made.values("parent")["memory"] == ("file", b"bytes")
+    assert made.values("parent")["only there"] == ("string", "yes")
+    [damage] = [d for d in made.manifest("parent").damage if "the file of gone" not in d]
+    assert damage.startswith(f"the archive {adopted.data}: ")
+    assert gone.name in damage
+    for part in adopted.data.rglob("parent*_part_0.parquet"):
+        part.write_bytes(b"not Parquet")
+    made = merging_with(adopted, tmp_path / "other", offline3, fails=1)
+    [(key, error)] = made.report.failures
+    assert key.run == "parent", error
+    assert "Restore it there from a backup" in str(error)
+    assert [key.run for key in made.found()] == ["fork"]
+
+
+def test_the_archive_to_merge_with_is_another_one(
+    tmp_path: Path, offline3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = archive_in(tmp_path / "own"), archive_in(tmp_path / "other")
+    paths = [offline3]
+    settings = SourceSettings(archive=own, local_paths=paths, local_merge_with=other)
+    with pytest.raises(ConfigError, match="Set MIGRATION_LOCAL_MERGE=archive"):
+        make_source("neptune_local", settings)
+    settings = replace(settings, local_merge="archive", local_merge_with=own)
+    with pytest.raises(ConfigError, match="what another tool wrote is never rewritten"):
+        make_source("neptune_local", settings)
+    monkeypatch.chdir(tmp_path)
+    archive = ArchiveResource(data_path="own/data", files_path="own/files")
+    given = {"kind": "neptune_local", "local_path": str(offline3), "local_merge": "archive"}
+    with pytest.raises(MissingSettingError, match="MIGRATION_LOCAL_MERGE_FILES_PATH"):
+        SourceResource(**given, local_merge_data_path="other/data").open(archive)
+    both = {"local_merge_data_path": "other/data", "local_merge_files_path": "other/files"}
+    with pytest.raises(ConfigError, match=r"LOCAL_MERGE_DATA_PATH is .*other/data.*no directory"):
+        SourceResource(**given, **both).open(archive)
+    other.data.mkdir(parents=True)
+    assert SourceResource(**given, **both).open(archive).list_projects() == ["acme/vision"]

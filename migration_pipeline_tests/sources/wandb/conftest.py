@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,15 +13,19 @@ from typing import Any
 
 import pytest
 
+from migration_pipeline.sources.source import Selection
 from migration_pipeline.sources.wandb.config import WandbSourceConfig
 from migration_pipeline.sources.wandb.source import WandbSource
 from migration_pipeline_tests.archive.making import archive_in
 from migration_pipeline_tests.servers.standin import account_key, serving
 from migration_pipeline_tests.servers.wandb import Wandb
+from migration_pipeline_tests.servers.wandb.state import Account
+from migration_pipeline_tests.sources import wandb_backend
 from migration_pipeline_tests.sources.serving import Exported
 
 PROJECT = "team/my-vision"
 KEY = account_key("source")
+RUNS = Selection(kinds=("run",))
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -80,3 +85,28 @@ def exported(
     made = Exported(None, archive_in(tmp_path_factory.mktemp("archive")), source, PROJECT)
     made.export_all()
     return made
+
+
+@pytest.fixture
+def server() -> Iterator[Wandb]:
+    with serving(Wandb()) as running:
+        yield running
+
+
+@pytest.fixture
+def account(server: Wandb) -> Account:
+    return server.account(wandb_backend.KEY)
+
+
+def exporting(server: Wandb, folder: Path, project: str = "team/vision") -> Exported:
+    made = Exported(None, archive_in(folder), wandb_backend.make(server.url), project)
+    made.export_all(RUNS)
+    return made
+
+
+def lines_at(steps: Any, **more: Any) -> list[str]:
+    return [json.dumps({"_step": s, "_timestamp": 1.7e9, "loss": s / 8} | more) for s in steps]
+
+
+def losses(exported: Exported, run: str = "r") -> list[tuple[int, float]]:
+    return [(step // 10**6, value) for step, _, value in exported.series(run, "loss")]

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from migration_pipeline.archive.archive import RunKey
-from migration_pipeline.errors import ConfigError
+from migration_pipeline.errors import ConfigError, RunGoneError
+from migration_pipeline.sources.export import export_runs, plan_export
+from migration_pipeline.sources.source import Selection
 from migration_pipeline.sources.wandb.config import WandbSourceConfig
 from migration_pipeline.sources.wandb.source import WandbSource
 from migration_pipeline.wandb_sdk import records
@@ -63,6 +65,45 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
         folder.chmod(0o700)
 
 
+@pytest.mark.parametrize("name", ["run-r1.wandb", "files/model.bin"])
+def test_what_may_not_be_read_is_named_and_the_other_runs_are_exported(
+    tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "runs"
+    for i in range(3):
+        write_folder(root, "vision", f"r{i}", i)
+    file = root / "offline-run-20260101_000000-r1" / name
+    source = WandbSource(WandbSourceConfig(local_paths=(root,)))
+    made = Exported(None, archive_in(tmp_path / "archive"), source, "team/vision")
+    due = plan_export(source, made.archive, made.project, Selection()).due
+    file.chmod(0)
+    made.report = obeying_permissions(
+        lambda: export_runs(source, made.archive, due, Selection()),
+    )
+    assert list(made.failed) == ["r1"]
+    assert f"team/vision|r1: {file} cannot be read: Permission denied" in str(made.failed["r1"])
+    assert made.runs == {"r0", "r2"}
+    if name.endswith(".wandb"):
+        with pytest.raises(ConfigError, match=f"{file} cannot be read"):
+            obeying_permissions(source.list_projects)
+    file.chmod(0o600)
+    made.export_all()
+    assert made.values("r1")["files/model.bin"] == b"1"
+
+
+def test_a_folder_that_goes_after_it_was_listed_is_a_run_that_is_gone(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for i in range(3):
+        write_folder(root, "vision", f"r{i}", i)
+    source = WandbSource(WandbSourceConfig(local_paths=(root,)))
+    made = Exported(None, archive_in(tmp_path / "archive"), source, "team/vision")
+    due = plan_export(source, made.archive, made.project, Selection()).due
+    shutil.rmtree(root / "offline-run-20260101_000000-r1")
+    made.report = export_runs(source, made.archive, due, Selection())
+    assert {run: type(error) for run, error in made.failed.items()} == {"r1": RunGoneError}
+    assert made.runs == {"r0", "r2"}
+
+
 def log_of(root: Path) -> Path:
     (log,) = root.rglob("run-*.wandb")
     return log
@@ -94,9 +135,10 @@ def test_a_log_that_is_cut_has_everything_before(tmp_path: Path, whole: int) -> 
     rows = min(max(0, whole - 1), 3)
     assert [value for _, _, value in made.series("r1", "loss")] == [7.0, 7.5, 8.0][:rows]
     assert len(made.series("r1", "monitoring/cpu")) == min(max(0, whole - 4), 2)
-    notes = made.manifest("r1").notes
-    assert [f"at byte {starts[whole]} of" in note for note in notes if "damaged" in note] == [True]
-    assert any("no end was written" in note for note in notes)
+    manifest = made.manifest("r1")
+    [damage] = manifest.damage
+    assert damage.startswith(f"run-r1.wandb cannot be read further: at byte {starts[whole]} of")
+    assert any("no end was written" in note for note in manifest.notes)
     assert made.values("r1")["files/model.bin"] == b"7"
 
 
@@ -109,7 +151,7 @@ def test_a_log_with_a_changed_byte_ends_there(tmp_path: Path) -> None:
     log.write_bytes(content)
     made = exporting(root, tmp_path / "archive")
     assert [value for _, _, value in made.series("r1", "loss")] == [7.0]
-    assert any("checksum" in note for note in made.manifest("r1").notes)
+    assert ["checksum" in text for text in made.manifest("r1").damage] == [True]
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"not W&B's at all"])
@@ -120,8 +162,23 @@ def test_a_log_that_is_none_still_has_its_files(tmp_path: Path, content: bytes) 
     made = exporting(root, tmp_path / "archive", "local/uncategorized")
     assert made.values("r1")["files/model.bin"] == b"7"
     notes = made.manifest("r1").notes
-    assert any("damaged" in note for note in notes)
+    assert ["none of W&B's" in text for text in made.manifest("r1").damage] == [True]
     assert any("does not say: entity; project; run" in note for note in notes)
+
+
+def test_files_of_artifacts_that_are_gone_are_damage(written: Written, tmp_path: Path) -> None:
+    """W&B's SDK keeps copies of them beside the runs' folders; the log names these."""
+    root = written.folder / "offline"
+    kept = root / "artifacts"
+    assert exporting(root, tmp_path / "before", PROJECT).manifest("rich").damage == []
+    kept.rename(tmp_path / "away")
+    try:
+        made = exporting(root, tmp_path / "after", PROJECT)
+    finally:
+        (tmp_path / "away").rename(kept)
+    gone = [text for text in made.manifest("rich").damage if "artifacts/model:" in text]
+    assert len(gone) == 1
+    assert gone[0].endswith("are not on this machine any more: dir/f.txt")
 
 
 def test_a_process_that_was_killed_left_what_it_had_written(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,46 +21,27 @@ from migration_pipeline.errors import (
     SourceRefusedError,
     StepOutOfRangeError,
 )
+from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.sources.source import RunRef, Selection
+from migration_pipeline.sources.wandb.client import WandbClient
 from migration_pipeline.sources.wandb.config import WandbSourceConfig
 from migration_pipeline.sources.wandb.history import History
 from migration_pipeline.sources.wandb.source import WandbSource
-from migration_pipeline_tests.archive.making import archive_in
+from migration_pipeline_tests.archive.making import contents
 from migration_pipeline_tests.listening import listening_pluto
-from migration_pipeline_tests.servers.standin import serving
 from migration_pipeline_tests.servers.wandb import Wandb
+from migration_pipeline_tests.servers.wandb.artifacts import Sweep
+from migration_pipeline_tests.servers.wandb.limits import Window
 from migration_pipeline_tests.servers.wandb.runs import Run
 from migration_pipeline_tests.servers.wandb.state import Account
-from migration_pipeline_tests.sources.serving import Exported
-from migration_pipeline_tests.sources.wandb.conftest import environment
+from migration_pipeline_tests.sources.wandb.conftest import (
+    RUNS,
+    environment,
+    exporting,
+    lines_at,
+    losses,
+)
 from migration_pipeline_tests.sources.wandb_backend import KEY, add_run, make
-
-RUNS = Selection(kinds=("run",))
-
-
-@pytest.fixture
-def server() -> Iterator[Wandb]:
-    with serving(Wandb()) as running:
-        yield running
-
-
-@pytest.fixture
-def account(server: Wandb) -> Account:
-    return server.account(KEY)
-
-
-def exporting(server: Wandb, folder: Path, project: str = "team/vision") -> Exported:
-    made = Exported(None, archive_in(folder), make(server.url), project)
-    made.export_all(RUNS)
-    return made
-
-
-def lines_at(steps: Any, **more: Any) -> list[str]:
-    return [json.dumps({"_step": s, "_timestamp": 1.7e9, "loss": s / 8} | more) for s in steps]
-
-
-def losses(exported: Exported, run: str = "r") -> list[tuple[int, float]]:
-    return [(step // 10**6, value) for step, _, value in exported.series(run, "loss")]
 
 
 @pytest.mark.parametrize("inclusive", [True, False])
@@ -93,6 +76,34 @@ def test_rows_that_a_server_does_not_give_are_counted(
     assert "W&B counts 100 rows of system metrics more than it gives" in notes
 
 
+@pytest.mark.parametrize(("rows", "together"), [(10_000, 3), (10_001, 1)])
+def test_large_answers_of_system_metrics_are_waited_for_one_by_one(
+    rows: int, together: int
+) -> None:
+    """So that memory holds one of them, whatever the number of workers."""
+    waiting, most = list[int](), list[int]()
+
+    class Service:
+        def execute_graphql(self, document: str, variables: dict[str, Any]) -> Any:
+            waiting.append(1)
+            until = time.monotonic() + 0.5
+            while len(waiting) < together and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.02)
+            most.append(len(waiting))
+            waiting.pop()
+            lines = [json.dumps({"system.cpu": i}) for i in range(variables["samples"])]
+            return {"project": {"run": {"events": lines}}}
+
+    client = WandbClient(WandbSourceConfig())
+    client.__dict__["_api"] = SimpleNamespace(_service_api=Service())
+    run = SimpleNamespace(entity="team", project="vision", id="r")
+    with ThreadPoolExecutor(3) as pool:
+        found = [*pool.map(lambda _: [*client.system_metrics(run, rows)], range(3))]
+    assert found == [[{"system.cpu": i} for i in range(rows)]] * 3
+    assert max(most) == together
+
+
 def test_a_fork_has_its_own_rows_and_its_parent(
     server: Wandb, account: Account, tmp_path: Path
 ) -> None:
@@ -107,6 +118,36 @@ def test_a_fork_has_its_own_rows_and_its_parent(
     manifest = exported.manifest("child")
     assert manifest.parent == "parent"
     assert not any("more than it gives" in note for note in manifest.notes)
+
+
+def test_a_sweep_is_asked_for_once(server: Wandb, account: Account, tmp_path: Path) -> None:
+    for name in ("r1", "r2", "r3"):
+        add_run(account, "vision", name, 1).sweepName = "s"
+    sweep = Sweep("id-s", "s", account.projects["vision"], "method: grid")
+    account.projects["vision"].swept["s"] = sweep
+    server.recorder.on = True
+    exported = exporting(server, tmp_path)
+    found = [exported.values(run)["wandb/sweep/config"] for run in ("r1", "r2", "r3")]
+    assert found == ["method: grid"] * 3
+    asked = [one for one in server.recorder.of("graphql") if b"GetSweep" in one.body]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [None, 404], ids=["null", "404"])
+def test_a_sweep_that_is_gone_is_named(
+    server: Wandb, account: Account, tmp_path: Path, status: int | None
+) -> None:
+    """Whether the server gives none or says so."""
+    add_run(account, "vision", "r", 1).sweepName = "s"
+    if status:
+        server.faults.add(Fault("graphql", body=lambda b: b"GetSweep" in b, status=status))
+    exported = exporting(server, tmp_path)
+    assert "the sweep s is not there any more" in exported.manifest("r").notes
+    values = exported.values("r")
+    assert values["wandb/sweep_name"] == "s"
+    assert [path for path in values if path.startswith("wandb/sweep/")] == []
+    assert "wandb/sweep" not in values
+    assert len(exported.series("r", "loss")) == 3
 
 
 def test_steps_that_do_not_fit_are_named() -> None:
@@ -149,6 +190,25 @@ def test_a_silence_that_the_server_asks_for_is_kept(
     assert repeated == []
 
 
+@pytest.mark.parametrize("retry_after", [True, False], ids=["Retry-After", "RateLimit-Reset"])
+def test_a_limit_of_requests_costs_time_and_nothing_else(
+    server: Wandb, account: Account, tmp_path: Path, retry_after: bool
+) -> None:
+    """After a refusal no worker asks again in that window, whether the server names its end or, as
+    its documentation has it, in a header that wandb-core does not read for GraphQL."""
+    for i in range(6):
+        add_run(account, "vision", f"r{i}", i)
+    free = account.rules.graphql = Window(10_000, 3600)
+    expected = contents(exporting(server, tmp_path / "free").archive)
+    limited = account.rules.graphql = Window(20, 2 if retry_after else 1, retry_after)
+    exported = exporting(server, tmp_path / "limited")
+    assert contents(exported.archive) == expected
+    assert losses(exported, "r5") == [(0, 5.0), (1, 5.5), (2, 6.0)]
+    passed, refused = zip(*limited.kept, strict=True)
+    assert sum(passed) == sum(*free.kept)
+    assert 0 < max(refused) <= exported.source.config.workers
+
+
 def test_names_of_projects(server: Wandb, account: Account) -> None:
     for name in ("a_b", "a-b", "c_d"):
         account.made("team", name)
@@ -188,6 +248,7 @@ from pathlib import Path
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.sources.export import export_runs, plan_export
 from migration_pipeline.sources.registry import SourceSettings, make_source
+from migration_pipeline.neptune_server.faults import Fault
 from migration_pipeline.sources.source import RunRef, Selection
 root = Path(ROOT)
 source, archive = make_source("wandb", SourceSettings()), Archive(root / "data", root / "files")

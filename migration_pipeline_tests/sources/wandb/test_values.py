@@ -8,11 +8,13 @@ import zipfile
 from io import BytesIO
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline_tests.archive.making import read_rows
 from migration_pipeline_tests.sources.serving import Exported
 from migration_pipeline_tests.sources.wandb.conftest import PROJECT
-from migration_pipeline_tests.sources.wandb.writing import STEPS
+from migration_pipeline_tests.sources.wandb.writing import STEPS, SWEPT
 
 BIG = 2**53 + 1
 
@@ -83,6 +85,26 @@ def test_sys_and_what_wandb_says(exported: Exported) -> None:
     poor = typed(exported, "poor")
     assert poor["sys/failed"] == ("bool", True)
     assert poor["wandb/state"] == ("string", "failed")
+
+
+def test_a_sweep_is_whole_from_the_server_and_its_id_in_a_folder(exported: Exported) -> None:
+    found = {p: v for p, v in typed(exported).items() if p.startswith("wandb/sweep")}
+    assert found.pop("wandb/sweep_name") == ("string", "sweep1")
+    assert [p for p in typed(exported, "poor") if p.startswith("wandb/sweep")] == []
+    if exported.source.folders:
+        assert found == {}
+        return
+    kind, config = found.pop("wandb/sweep/config")
+    assert (kind, yaml.safe_load(config)) == ("string", SWEPT)
+    assert found == {
+        "wandb/sweep/id": ("string", "project-1-sweep1"),
+        "wandb/sweep/name": ("string", "sweep1"),
+        "wandb/sweep/method": ("string", "grid"),
+        "wandb/sweep/state": ("string", "PENDING"),
+        "wandb/sweep/runCount": ("int", 1),
+        "wandb/sweep/createdAt": ("string", "2026-01-01T00:00:00"),
+        "wandb/sweep/updatedAt": ("string", "2026-01-01T00:00:00"),
+    }
 
 
 def test_numbers(exported: Exported) -> None:

@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
     "none": None,
     "on": True,
 }
+SWEPT = {"method": "grid", "name": "rates", "parameters": {"lr": {"values": [0.1, 0.2]}}}
 
 
 def row(i: int) -> dict[str, Any]:
@@ -51,10 +52,7 @@ def main() -> None:
     folder = Path(os.environ["WANDB_DIR"])
     sampling = {"x_stats_sampling_interval": 0.1, "console": "wrap"}
     online = os.environ.get("WANDB_MODE") != "offline"
-    sweep = None
-    if online:
-        swept = {"method": "grid", "parameters": {"lr": {"values": [0.1, 0.2]}}}
-        sweep = wandb.sweep(swept, project="my_vision", entity="team")
+    sweep = wandb.sweep(SWEPT, project="my_vision", entity="team") if online else "sweep1"
     run = wandb.init(
         project="my_vision",
         entity="team",
