@@ -109,6 +109,7 @@ def one_round(
     """Name, wall and CPU seconds of each, as soon as it has ended."""
     for name in ("without", *storages):
         settings = {"NEPTUNE_API_TOKEN": token, "MIGRATION_TARGETS": target}
+        settings["GOODSEED_HOME"] = str(folder / name / "goodseed")
         if target == "mlflow":
             settings["MLFLOW_TRACKING_URI"] = sqlite_uri(folder / name / "mlflow")
         with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -121,6 +122,25 @@ def test_an_executor_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv(execution.VARIABLE, "cellery")
     with pytest.raises(UnknownNameError, match="MIGRATION_EXECUTOR: there is no executor"):
         execution.chosen()
+
+
+@pytest.mark.parametrize(
+    ("said", "start_method"),
+    [
+        ({}, execution.START_METHOD),
+        ({"start_method": {"spawn": {}}}, {"spawn": {}}),
+        ({"start_method": {"forkserver": {}}}, {"forkserver": {}}),
+    ],
+)
+def test_how_processes_of_steps_start_where_run_config_does_not_say(
+    said: dict[str, Any], start_method: dict[str, Any]
+) -> None:
+    job, config = definitions.project_job([]), {"multiprocess": said}
+    whole = dg.validate_run_config(job, {"execution": {"config": config}})
+    (found,) = whole["execution"].values()
+    assert found["multiprocess"]["start_method"] == start_method
+    for preload in [given.get("preload_modules", []) for given in start_method.values()]:
+        assert preload in ([], [definitions.__name__])
 
 
 def test_celery_without_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

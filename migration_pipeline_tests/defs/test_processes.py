@@ -17,6 +17,7 @@ import migration_pipeline
 from migration_pipeline.archive.archive import Archive
 from migration_pipeline.defs.partitions import run_partition
 from migration_pipeline.neptune_server import SpawnedServer, spawn_server
+from migration_pipeline_tests.distributed.machines import QUIET
 
 ROOT = Path(migration_pipeline.__file__).parents[1]
 CANARY = "canary-5f1c0a7e-secret"
@@ -93,6 +94,28 @@ def assert_not_written(secret: str, home: Path, *texts: str) -> None:
     for path in home.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
+
+
+def test_each_step_has_a_process_of_its_own_where_that_is_chosen(
+    home: Path, server: SpawnedServer
+) -> None:
+    settings = {
+        "NEPTUNE_API_TOKEN": server.token,
+        "NEPTUNE_PROJECT": "acme/digits",
+        "MIGRATION_EXECUTOR": "multiprocess",
+        "MIGRATION_TARGETS": "dummy",
+    }
+    with (home / "dagster.yaml").open("a") as yaml:
+        yaml.write(QUIET)
+    code, out, err = finish(start(home, "migrate", settings))
+    assert code == 0, err
+    assert out.strip().splitlines()[-1].startswith("migrate: 1 of 1 projects done; ")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="migrate_project"))
+        started = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED)
+        ended = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+    processes = {e.get_dagster_event().engine_event_data.metadata["pid"].value for e in started}
+    assert len(processes) == len(started) == len(ended) >= 6
 
 
 def test_what_cannot_begin_exits_non_zero_and_says_why_in_its_last_line(home: Path) -> None:

@@ -21,9 +21,15 @@ from migration_pipeline import deploy
 from migration_pipeline_tests.machine import lacks
 
 ROOT = Path(migration_pipeline.__file__).parents[1]
+DEPLOYED = Path(deploy.__file__).parent / "dagster.yaml"
 BIN = Path(sys.executable).parent
 RABBITMQ = os.environ.get("MIGRATION_TEST_RABBITMQ", "pyamqp://guest:guest@127.0.0.1:5672")
 REDIS = os.environ.get("MIGRATION_TEST_REDIS", "redis://127.0.0.1:6379")
+QUIET = """
+compute_logs:  # what steps print goes where their process prints: no two watchers for each of them
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 REDIS_DATABASE = 13
 """Emptied by the tests; nobody else's by custom."""
 
@@ -203,13 +209,16 @@ def until(what: Callable[[], object], *alive: subprocess.Popen[str], seconds: fl
 
 
 @contextlib.contextmanager
-def machines(folder: Path, **environment: str) -> Iterator[Machines]:
-    """Machines whose processes end with the block."""
+def machines(folder: Path, settings: Path = DEPLOYED, **environment: str) -> Iterator[Machines]:
+    """Machines whose processes end with the block.
+
+    Args:
+        settings: the `dagster.yaml` of all.
+    """
     made = Machines(folder, environment)
     made.home.mkdir(parents=True, exist_ok=True)
     (made.folder / "shared").mkdir()
-    source = Path(deploy.__file__).parent / "dagster.yaml"
-    shutil.copy(source, made.home)
+    (made.home / "dagster.yaml").write_text(settings.read_text() + QUIET)
     try:
         yield made
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def machine(
         ):
             yield made
     else:
-        with machines(tmp_path, **settings) as made:
-            shutil.copy(ROOT / "dagster.yaml", made.home)
+        with machines(tmp_path, ROOT / "dagster.yaml", **settings) as made:
             yield made
 
 
