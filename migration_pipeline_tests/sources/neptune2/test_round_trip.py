@@ -133,17 +133,17 @@ def write(archive: Archive, key: RunKey, rows: list[Row]) -> str:
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(projects())
 def test_what_is_served_and_exported_is_what_was_archived(
-    shared_server: RunningServer, content: dict[str, list[Row]]
+    server: RunningServer, content: dict[str, list[Row]]
 ) -> None:
     project = f"acme/made-{next(numbers)}"
-    source = source_of(shared_server, "neptune2")
+    source = source_of(server, "neptune2")
     with tempfile.TemporaryDirectory() as folder:
         there, back = archive_in(Path(folder) / "there"), archive_in(Path(folder) / "back")
         expected = {
             (key := RunKey(project, id_, IDS[id_])): write(there, key, rows)
             for id_, rows in content.items()
         }
-        load_archive(shared_server.store, there.data, there.files)
+        load_archive(server.store, there.data, there.files)
         plan = plan_export(source, back, project, Selection())
         assert {ref.key for ref in plan.due} == set(expected)
         assert export_runs(source, back, plan.due, Selection()).failures == []
@@ -151,4 +151,4 @@ def test_what_is_served_and_exported_is_what_was_archived(
         assert {key: run.sums().digest() for key, run in found.items()} == expected
         names = {e.name for run in found.values() if run.manifest for e in run.manifest.files}
         assert {name for name in names if name and name.endswith(".txt")} <= {"name.txt"}
-        del shared_server.store.projects[project]
+        del server.store.projects[project]
