@@ -42,9 +42,6 @@ class _OfOne(Task):
         super().__init__([run])
         self._reader, self._run, self._path = reader, run, path
 
-    def split(self) -> Sequence[Task]:
-        return []
-
     def _made(self, kind: str, content: object) -> DownloadedFile:
         """A file of JSON that is made here."""
         target = self._reader.target()

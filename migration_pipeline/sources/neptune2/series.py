@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +94,6 @@ class _Series(Task):
         if not page.total:
             yield Remark(self._run, _NO_POINTS, self._path)
         self.finished = self._offset >= page.total
-
-    def split(self) -> Sequence[Task]:
-        return []
 
     @property
     def _place(self) -> str:
@@ -202,9 +199,6 @@ class Images(Task):
             yield _SomeImages(reader, run, self._path, start, min(start + size, total))
         self.finished = True
 
-    def split(self) -> Sequence[Task]:
-        return []
-
 
 class _SomeImages(Task):
     """The files of a series from one index to another."""
@@ -219,6 +213,3 @@ class _SomeImages(Task):
         self._next += 1
         self.finished = self._next == self._stop
         yield found
-
-    def split(self) -> Sequence[Task]:
-        return []

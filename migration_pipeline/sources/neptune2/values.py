@@ -114,9 +114,6 @@ class AllOf(Task):
         yield from announced(reader, run, answer["attributes"])
         self.finished = True
 
-    def split(self) -> Sequence[Task]:
-        return []
-
 
 def _is_fresh(attributes: Sequence[Json], at: datetime) -> bool:
     """It was written to, or pinged, when the index may not yet have it."""

@@ -75,9 +75,6 @@ class Replay2(Task):
         self._run, self._executions, self._said = run, executions, said
         self._selection, self._uploads = selection, uploads
 
-    def split(self) -> Sequence[Task]:
-        return []
-
     def advance(self) -> Iterator[Item]:
         self._points = Points(self._run, self._selection)
         self._values: dict[str, tuple[str, Any]] = {}

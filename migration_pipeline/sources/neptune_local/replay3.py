@@ -69,9 +69,6 @@ class Replay3(Task):
         self._run, self._executions, self._said = run, executions, said
         self._selection, self._scratch, self._numbers = selection, scratch, numbers
 
-    def split(self) -> Sequence[Task]:
-        return []
-
     def advance(self) -> Iterator[Item]:
         self._points = Points(self._run, self._selection)
         self._values: dict[str, tuple[str, Any]] = {}
@@ -198,7 +195,7 @@ class Replay3(Task):
             kind = value.WhichOneof("value")
             if kind in ("float64", "int64"):
                 number = getattr(value, kind)
-                if int(float(number)) != number if kind == "int64" else False:
+                if kind == "int64" and int(float(number)) != number:
                     yield Remark(self._run, _ROUNDED, path)
                 is_preview = snapshot.preview.is_preview
                 loose.add(

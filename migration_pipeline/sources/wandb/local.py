@@ -121,9 +121,6 @@ class LocalRun(Task):
         self._others: Counter[str] = Counter()
         self._named: set[str] = set()
 
-    def split(self) -> Sequence[Task]:
-        return []
-
     def advance(self) -> Iterator[Item]:
         run, logs = self._run, [Path(path) for path in json.loads(self._run.handle)]
         for log in logs:

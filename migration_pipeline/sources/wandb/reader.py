@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,3 @@ class OfOne(Task):
     def __init__(self, reader: Reader, run: RunRef, entry: Any) -> None:
         super().__init__([run])
         self._reader, self._run, self._entry = reader, run, entry
-
-    def split(self) -> Sequence[Task]:
-        return []
