@@ -129,6 +129,15 @@ class BrokerUnavailableError(Transient, MigrationError):
         )
 
 
+class ResultsUnavailableError(Transient, MigrationError):
+    def __init__(self, results: str, reason: str) -> None:
+        super().__init__(
+            f"{results}, where workers say what came of a step, cannot be reached: {reason}",
+            "Start it, or correct CELERY_RESULT_BACKEND; what is done stays, and the next start "
+            "does the rest.",
+        )
+
+
 class StorageUnavailableError(Transient, MigrationError):
     def __init__(self, reason: str) -> None:
         super().__init__(

@@ -13,7 +13,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -25,8 +26,10 @@ from migration_pipeline import deploy
 from migration_pipeline.defs import settings
 from migration_pipeline.errors import (
     BrokerUnavailableError,
+    MigrationError,
     MissingExtraError,
     MissingSettingError,
+    ResultsUnavailableError,
     UnknownNameError,
 )
 
@@ -49,8 +52,10 @@ _ANSWER_SECONDS = 2.0
 """In which a worker that is there says so."""
 _LOOK_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0
-"""How long steps are waited for while the broker does not answer. A restart takes less; what lay in
-its queues may be lost with it, and nobody would notice."""
+"""How long steps are waited for while broker or results do not answer. A restart takes less; what
+lay in the broker's queues may be lost with it, and nobody would notice."""
+_ASK_ONCE = {"result_backend_max_retries": 0}
+"""For a run, which asks again every second; workers have nobody else who does."""
 
 
 def chosen() -> str:
@@ -118,7 +123,7 @@ def _on_workers(config: Mapping[str, Any]) -> dg.Executor:
             retries=RetryMode.from_config(config["retries"]),
             broker=_address(BROKER_VARIABLE, "the queue from which Celery workers take steps"),
             backend=_address(RESULTS_VARIABLE, "what Celery workers say when a step has ended"),
-            config_source=of_workers["execution"]["config"]["config_source"],
+            config_source=of_workers["execution"]["config"]["config_source"] | _ASK_ONCE,
         )
     )
 
@@ -171,7 +176,7 @@ class _Watched(dg.Executor):
         from dagster_celery.core_execution_loop import core_celery_execution_loop
         from dagster_celery.executor import _submit_task
 
-        watch = _BrokerWatch(app, plan_context.log)
+        watch = _Watch(app, plan_context.log)
         handed_out: list[str] = []
 
         def hand_out(*arguments: Any) -> Any:
@@ -190,9 +195,56 @@ class _Watched(dg.Executor):
             plan_context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
-class _BrokerWatch:
-    """Looks whether the broker is there while steps are awaited: their loop only asks for results,
-    and would wait for ever for a step that no worker can get.
+class _Absence:
+    """How long a service that awaited steps need has been away.
+
+    Args:
+        service: what it is, and its address without a password.
+        effect: a clause, what does not happen meanwhile.
+        error: made of a reason.
+        say: takes a sentence.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        effect: str,
+        error: Callable[[str], MigrationError],
+        say: Callable[[str], None],
+    ) -> None:
+        self._service, self._effect, self._error, self._say = service, effect, error, say
+        self._since: float | None = None
+        self._said = 0.0
+
+    def note(self, reason: str) -> None:
+        """It does not answer.
+
+        Raises:
+            MigrationError: it has not for `_PATIENCE_SECONDS`.
+        """
+        now = time.monotonic()
+        self._since = self._since or now
+        away = now - self._since
+        if away > _PATIENCE_SECONDS:
+            raise self._error(f"{reason}, for {away:.0f} s now")
+        if now - self._said < _LOOK_SECONDS:
+            return
+        self._said = now
+        self._say(
+            f"{self._service} does not answer ({reason}): {self._effect}. The run ends as failed "
+            f"when it is away for {_PATIENCE_SECONDS:.0f} s; it is for {away:.0f} s now."
+        )
+
+    def over(self) -> None:
+        """It answers."""
+        if self._since is not None:
+            self._say(f"{self._service} answers again.")
+        self._since = None
+
+
+class _Watch:
+    """Looks whether broker and results are there while steps are awaited: Dagster's loop only asks
+    for results, and would wait for ever for a step that no worker can get.
 
     Args:
         app: Celery's.
@@ -201,34 +253,49 @@ class _BrokerWatch:
 
     def __init__(self, app: Any, log: Any) -> None:
         self._app, self._log = app, log
-        self._broker = app.connection_for_write().as_uri()  # without the password
-        self._next = time.monotonic() + _LOOK_SECONDS
-        self._away_since: float | None = None
-
-    def look(self) -> None:
-        """
-        Raises:
-            BrokerUnavailableError: it has not answered for `_PATIENCE_SECONDS`.
-        """
-        now = time.monotonic()
-        if now < self._next:
-            return
-        reason = self._unreachable()
-        self._next = time.monotonic() + _LOOK_SECONDS
-        if not reason:
-            if self._away_since is not None:
-                self._log.info(f"The broker {self._broker} answers again.")
-            self._away_since = None
-            return
-        self._away_since = self._away_since or now
-        away = now - self._away_since
-        if away > _PATIENCE_SECONDS:
-            raise BrokerUnavailableError(self._broker, f"{reason}, for {away:.0f} s now")
-        self._log.warning(
-            f"The broker {self._broker} does not answer ({reason}): no worker gets a step until it "
-            f"does. The run ends as failed when it is away for {_PATIENCE_SECONDS:.0f} s; it is "
-            f"for {away:.0f} s now."
+        broker, results = app.connection_for_write().as_uri(), app.backend.as_uri()
+        self._broker = broker  # neither holds its password
+        self._without_broker = _Absence(
+            f"The broker {broker}",
+            "no worker gets a step until it does",
+            partial(BrokerUnavailableError, broker),
+            log.warning,
         )
+        self._without_results = _Absence(
+            f"{results}, where workers say what came of a step,",
+            "nothing is known of the steps under way until it does",
+            partial(ResultsUnavailableError, results),
+            _on_terminal,
+        )
+        self._next = time.monotonic() + _LOOK_SECONDS
+
+    def is_ready(self, result: Any) -> bool:
+        """Whether a step has ended.
+
+        Raises:
+            BrokerUnavailableError, ResultsUnavailableError: it has not answered for too long.
+        """
+        from celery.exceptions import BackendGetMetaError
+
+        try:
+            ready: bool = result.ready()
+        except BackendGetMetaError as error:
+            said = str(error.__cause__ or error.__context__ or error).strip()
+            self._without_results.note(said.splitlines()[0])
+            return False
+        self._without_results.over()
+        if not ready:
+            self._look()
+        return ready
+
+    def _look(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        if reason := self._unreachable():
+            self._without_broker.note(reason)
+        else:
+            self._without_broker.over()
+        self._next = time.monotonic() + _LOOK_SECONDS
 
     def _unreachable(self) -> str:
         from kombu.exceptions import OperationalError
@@ -258,14 +325,11 @@ class _BrokerWatch:
 class _Awaited:
     """What Dagster's loop asks of a step's result; each question is an occasion to look."""
 
-    def __init__(self, result: Any, watch: _BrokerWatch) -> None:
+    def __init__(self, result: Any, watch: _Watch) -> None:
         self._result, self._watch = result, watch
 
     def ready(self) -> bool:
-        ready: bool = self._result.ready()
-        if not ready:
-            self._watch.look()
-        return ready
+        return self._watch.is_ready(self._result)
 
     def get(self) -> Any:
         return self._result.get()
@@ -273,6 +337,12 @@ class _Awaited:
     def revoke(self) -> None:
         with self._watch.unreachable_is_said("a step of it cannot be called back"):
             self._result.revoke()
+
+
+def _on_terminal(sentence: str) -> None:
+    """A run's log is mostly in the database that its workers' answers are in: writing to it while
+    it is away ends the run."""
+    print(f"{time.strftime('%H:%M:%S')} {sentence}", file=sys.stderr, flush=True)
 
 
 def _stop_what_is_over(app: Any, instance: dg.DagsterInstance) -> bool:

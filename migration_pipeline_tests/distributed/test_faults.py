@@ -193,13 +193,32 @@ def test_a_database_that_goes_and_comes_back(deployment: Deployment, tmp_path: P
     """A run that waits for a step, and a step that waits for its source, outlive a restart."""
     job, steps, step, held = stuck(deployment, "ws/base", tmp_path)
     deployment.database.cut()
-    held.set()
+    until(lambda: "does not answer" in deployment.machines.said(job), job)
     deployment.database.restore()
+    held.set()
     code, out = deployment.machines.finish(job)
     assert code == 0, out
+    assert "where workers say what came of a step, answers again" in out
     assert steps.starts(step) == 1
     assert deployment.exported("ws/base")
     assert deployment.published("ws/base") == RUNS
+
+
+def test_a_database_that_stays_away(deployment: Deployment, tmp_path: Path) -> None:
+    """Dagster's records and the workers' answers are gone at once; nothing more is called done."""
+    job, _, _, held = stuck(deployment, "ws/gone", tmp_path, dagster=IMPATIENT)
+    deployment.database.cut()
+    held.set()
+    code, out = deployment.machines.finish(job)
+    assert code == 1
+    assert "where workers say what came of a step, does not answer" in out
+    assert out.splitlines()[-1].startswith("migrate: failed: Dagster's storage, which dagster.yaml")
+    assert not deployment.exported("ws/gone")
+
+    deployment.database.restore()
+    deployment.finished("ws/gone")
+    assert deployment.exported("ws/gone")
+    assert deployment.published("ws/gone") == RUNS
 
 
 def test_a_pool_on_a_target_holds_over_all_workers(deployment: Deployment, tmp_path: Path) -> None:
