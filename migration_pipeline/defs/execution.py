@@ -281,7 +281,7 @@ class _Watch:
             ready: bool = result.ready()
         except BackendGetMetaError as error:
             said = str(error.__cause__ or error.__context__ or error).strip()
-            self._without_results.note(said.splitlines()[0])
+            self._without_results.note(said.splitlines()[0].rstrip("."))
             return False
         self._without_results.over()
         if not ready:

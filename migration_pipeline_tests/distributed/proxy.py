@@ -65,8 +65,8 @@ def on_the_way(address: str, usual_port: int) -> Iterator[tuple[str, Proxy]]:
     """A service's address by way of a proxy, and the proxy."""
     real = urlsplit(address)
     made = Proxy(real.hostname or "", real.port or usual_port)
-    user = real.netloc.rpartition("@")[0]
+    user, at, _ = real.netloc.rpartition("@")
     try:
-        yield real._replace(netloc=f"{user}@127.0.0.1:{made.port}").geturl(), made
+        yield real._replace(netloc=f"{user}{at}127.0.0.1:{made.port}").geturl(), made
     finally:
         made.cut()
