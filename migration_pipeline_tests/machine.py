@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -38,6 +41,45 @@ def obeying_permissions(call: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(obeying).result()
+
+
+def unreadable(file: Path) -> None:
+    """Puts a file there that opens and cannot be read, as on a bad sector."""
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # at its beginning nothing is mapped: Linux answers EIO
+
+
+class _BadSector(io.FileIO):
+    def __init__(self, path: Path, bad: range) -> None:
+        super().__init__(path)
+        self._bad = bad
+
+    def read(self, size: int | None = -1) -> bytes:
+        at = self.tell()
+        if at in self._bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if at < self._bad.start:
+            left = self._bad.start - at
+            size = left if size is None or size < 0 else min(size, left)
+        return super().read(size) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def unreadable_part(monkeypatch: pytest.MonkeyPatch, name: str, bad: range) -> None:
+    """These bytes of files of a name are as on a bad sector, which no file system here has."""
+    real = Path.open
+
+    def opened(self: Path, mode: str = "r", buffering: int = -1, *more: Any, **named: Any) -> Any:
+        if self.name == name and mode == "rb":
+            raw = _BadSector(self, bad)
+            return io.BufferedReader(raw) if buffering else raw
+        return real(self, mode, buffering, *more, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
 
 
 def _capabilities(name: str, header: object, data: object) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.location import writing
+from migration_pipeline.sources.copying import copy_readable
 from migration_pipeline.sources.neptune_local.finding import DATABASE
 from migration_pipeline.sources.neptune_local.salvage import Leaves, page_size
 
@@ -50,15 +51,18 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         for suffix in ("", "-wal"):  # of -shm nothing is needed: it is made of -wal
             try:
-                read = self.folder.joinpath(DATABASE + suffix).open("rb")
+                read = self.folder.joinpath(DATABASE + suffix).open("rb", buffering=0)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 self.damage.append(f"{DATABASE}{suffix} cannot be read: {error.strerror}")
                 continue
             target = self._copy.with_name(DATABASE + suffix)
-            with read, writing(target), target.open("wb") as out:
-                shutil.copyfileobj(read, out, 1 << 20)
+            if stopped := copy_readable(read, target):
+                whole = target.stat().st_size
+                self.damage.append(
+                    f"{DATABASE}{suffix} cannot be read beyond byte {whole}: {stopped.strerror}"
+                )
         if self._copy.exists() and self._copy.stat().st_size:
             if lost := _cut_to_pages(self._copy):
                 self.damage.append(f"{DATABASE} {lost}")

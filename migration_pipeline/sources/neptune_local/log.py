@@ -44,14 +44,18 @@ class Log:
     def blocks(self) -> Iterator[bytes]:
         """Whole lines, each with its end, at most about `BLOCK` bytes; the longest line more."""
         for file in self.files:
+            begun = b""
             try:
-                with file.open("rb") as opened:
+                # Without a buffer all that lies before a bad sector is read.
+                with file.open("rb", buffering=0) as opened:
                     while read := opened.read(BLOCK):
-                        block = read if read.endswith(b"\n") else read + opened.readline()
-                        # A last line without its end is whole only if it can be read.
-                        yield block if block.endswith(b"\n") else block + b"\n"
+                        lines, end, begun = (begun + read).rpartition(b"\n")
+                        if end:
+                            yield lines + end
             except OSError as error:
                 self.damage.append(f"{file.name} cannot be read: {error.strerror}")
+            if begun:  # whole if it can be read
+                yield begun + b"\n"
 
     def decoded(self, line: bytes) -> Json | None:
         """The object of a line; None, and damage, where there is none."""

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from migration_pipeline.archive.archive import ArchivedRun
 from migration_pipeline.archive.location import writing
 from migration_pipeline.archive.schema import BATCH_SCHEMA, FILE_TYPES, SCHEMA, in_memory_form
+from migration_pipeline.sources.copying import copy_readable, readable
 from migration_pipeline.sources.neptune_local.others import Other, file_rows, told
 from migration_pipeline.sources.source import DownloadedFile, Event, Rows, RunDone, RunRef
 
@@ -194,8 +195,10 @@ def _copied(
     target: Path,
 ) -> DownloadedFile:
     path = row["file_value"]["path"]
-    with writing(target), run.file(path).open("rb") as read, target.open("wb") as out:
-        shutil.copyfileobj(read, out, 1 << 20)
+    file = run.file(path)
+    with readable(ref, file):
+        if stopped := copy_readable(file.open("rb"), target):
+            raise stopped
     step, time = row["step"], row["timestamp"]
     return DownloadedFile(
         ref,

@@ -13,7 +13,7 @@ from neptune_query.generated.neptune_api.proto.neptune_pb.ingest.v1 import commo
 
 from migration_pipeline.archive.layout import extension_of
 from migration_pipeline.archive.schema import MICROS
-from migration_pipeline.sources.neptune_local.copying import copied
+from migration_pipeline.sources.copying import copied
 from migration_pipeline.sources.neptune_local.database import Database, Operation
 from migration_pipeline.sources.neptune_local.finding import Execution
 from migration_pipeline.sources.neptune_local.points import NO_STEP, Points

@@ -12,7 +12,7 @@ import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -31,14 +31,14 @@ class Leaves:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = [file for file in files if file.exists()]
+        self._files = [file for file in files if _opens(file)]
         self._size = page_size(self._files)
 
     def rows(self, types: tuple[type, ...]) -> Iterator[tuple[Any, ...]]:
         """Rows with exactly these columns, each id once; the first is the row's id."""
         seen: set[int] = set()
         for number, file in enumerate(self._files):
-            with file.open("rb") as opened:
+            with file.open("rb", buffering=0) as opened:
                 for at in self._pages(number, opened):
                     for place in self._cells(opened, at):
                         row = self._row(opened, at, place)
@@ -50,7 +50,7 @@ class Leaves:
         """Number, type and message of operations beyond a number, in their order."""
         ids, places = array("q"), array("q")
         for number, file in enumerate(self._files):
-            with file.open("rb") as opened:
+            with file.open("rb", buffering=0) as opened:
                 for at in self._pages(number, opened):
                     for place in self._cells(opened, at):
                         row = self._row(opened, at, place)
@@ -58,7 +58,7 @@ class Leaves:
                             ids.append(row[0])
                             places.append((at << 20 | place) << 1 | number)
         found, first = np.unique(np.asarray(ids, np.int64), return_index=True)
-        handles = [file.open("rb") for file in self._files]
+        handles = [file.open("rb", buffering=0) for file in self._files]
         try:
             for i in range(len(found)):
                 place = places[int(first[i])]
@@ -70,7 +70,7 @@ class Leaves:
             for opened in handles:
                 opened.close()
 
-    def _pages(self, number: int, opened: BinaryIO) -> Iterator[int]:
+    def _pages(self, number: int, opened: IO[bytes]) -> Iterator[int]:
         """Where pages begin."""
         if not self._size:
             return
@@ -79,7 +79,7 @@ class Leaves:
         first = _WAL_HEADER + _FRAME_HEADER if wal else 0
         yield from range(first, end, self._size + (_FRAME_HEADER if wal else 0))
 
-    def _cells(self, opened: BinaryIO, at: int) -> list[int]:
+    def _cells(self, opened: IO[bytes], at: int) -> list[int]:
         """Where a leaf's rows begin, within its page."""
         page = self._read(opened, at, self._size)
         if len(page) < 8 or page[0] != _LEAF:
@@ -88,7 +88,7 @@ class Leaves:
         pointers = page[8 : 8 + 2 * count]
         return [place for (place,) in struct.iter_unpack(">H", pointers[: len(pointers) & ~1])]
 
-    def _row(self, opened: BinaryIO, at: int, place: int) -> tuple[Any, ...] | None:
+    def _row(self, opened: IO[bytes], at: int, place: int) -> tuple[Any, ...] | None:
         """The columns of a row; None where they cannot be read."""
         page = self._read(opened, at, self._size)
         try:
@@ -108,7 +108,7 @@ class Leaves:
             return None
         return (rowid, *values[1:])
 
-    def _payload(self, opened: BinaryIO, page: bytes, length: int, place: int) -> bytes:
+    def _payload(self, opened: IO[bytes], page: bytes, length: int, place: int) -> bytes:
         """A row's bytes, those on overflow pages too.
 
         Raises:
@@ -138,15 +138,30 @@ class Leaves:
         return whole
 
     @staticmethod
-    def _read(opened: BinaryIO, at: int, size: int) -> bytes:
+    def _read(opened: IO[bytes], at: int, size: int) -> bytes:
+        """Nothing where it cannot be read, as on a bad sector."""
         opened.seek(at)
-        return opened.read(size)
+        try:
+            return opened.read(size)
+        except OSError:
+            return b""
+
+
+def _opens(file: Path) -> bool:
+    try:
+        file.open("rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def page_size(files: Sequence[Path]) -> int:
     for file in files:
-        with file.open("rb") as opened:
-            head = opened.read(32)
+        try:
+            with file.open("rb", buffering=0) as opened:
+                head = opened.read(32)
+        except OSError:
+            continue
         if file.name.endswith("-wal") and len(head) >= 12:
             return int(struct.unpack_from(">I", head, 8)[0])
         if head.startswith(b"SQLite format 3\0") and len(head) >= 18:

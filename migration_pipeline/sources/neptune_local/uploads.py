@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from migration_pipeline.archive.location import writing
+from migration_pipeline.sources.copying import copied
 from migration_pipeline.sources.neptune2.artifacts import UNREAD, pack
 from migration_pipeline.sources.neptune_local.client2 import (
     ArtifactFileData,
@@ -30,7 +31,6 @@ from migration_pipeline.sources.neptune_local.client2 import (
     scan_unique_upload_entries,
     sha1,
 )
-from migration_pipeline.sources.neptune_local.copying import copied
 from migration_pipeline.sources.neptune_local.finding import Execution
 from migration_pipeline.sources.reading import Damage, Item, Missing, Remark
 from migration_pipeline.sources.source import DownloadedFile, RunRef

@@ -6,10 +6,8 @@ is noted. Nothing in a folder is changed.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from migration_pipeline.archive.location import writing
-from migration_pipeline.errors import RunGoneError, SourceRefusedError
+from migration_pipeline.errors import RunGoneError
+from migration_pipeline.sources.copying import copy_readable, readable
 from migration_pipeline.sources.reading import Damage, Item, Missing, Remark, Selected, Task
 from migration_pipeline.sources.source import DownloadedFile, RunRef, Selection
 from migration_pipeline.sources.wandb.attributes import Attributes, Branch, RunFacts
@@ -50,7 +48,6 @@ UNNAMED = "the folder does not say: {list}"
 OTHER_RECORDS = "{count} records of types that are not carried over: {list}"
 _KNOWN = {"header", "footer", "telemetry", "request", "final", "files", "control", "use_artifact"}
 _ROWS = 1_000
-_CHUNK = 1 << 20
 
 
 @dataclass
@@ -65,31 +62,6 @@ class LocalReader:
 
     def target(self) -> Path:
         return self.scratch / str(next(self._numbers))
-
-    def copy(self, run: RunRef, path: Path) -> Path:
-        """A copy, which belongs to whoever takes it.
-
-        Raises:
-            SourceRefusedError: the file cannot be read.
-        """
-        target = self.target()
-        with readable(run, path):
-            read = path.open("rb")
-        with read, writing(target), target.open("wb") as out:
-            shutil.copyfileobj(read, out, _CHUNK)
-        return target
-
-
-@contextlib.contextmanager
-def readable(run: RunRef, path: Path) -> Iterator[None]:
-    """Names run and file when the operating system refuses to read it."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceRefusedError(
-            f"run {run.key}: {path} cannot be read: {error.strerror or error}",
-            "Give this user the right to read it, and start the job again.",
-        ) from error
 
 
 @dataclass
@@ -120,6 +92,7 @@ class LocalRun(Task):
         self._seen = _Gathered()
         self._others: Counter[str] = Counter()
         self._named: set[str] = set()
+        self._unread: list[str] = []
 
     def advance(self) -> Iterator[Item]:
         run, logs = self._run, [Path(path) for path in json.loads(self._run.handle)]
@@ -133,6 +106,8 @@ class LocalRun(Task):
             yield from history.end()
         yield from self._facts()
         yield from self._files([log.parent for log in logs])
+        for said in self._unread:
+            yield Damage(run, said)
         self.finished = True
 
     def _read(self, log: Path) -> Iterator[Item]:
@@ -149,6 +124,20 @@ class LocalRun(Task):
     def _records(self, log: Path) -> Iterator[Any]:
         with readable(self._run, log):
             yield from read_records(log)
+
+    def _copy(self, path: Path) -> Path | None:
+        """A copy, which belongs to whoever takes it; None, and damage, where the disk fails.
+
+        Raises:
+            SourceRefusedError: the file may not be read.
+        """
+        target = self._reader.target()
+        with readable(self._run, path):
+            read = path.open("rb", buffering=0)
+        if stopped := copy_readable(read, target):
+            self._unread.append(f"{path} cannot be read: {stopped.strerror}")
+            return None
+        return target
 
     def _take(self, kind: str, record: Any, folder: Path) -> Iterator[Item]:
         seen = self._seen
@@ -204,8 +193,9 @@ class LocalRun(Task):
         run = self._run
         if path.is_file():
             self._named.add(str(path))
+        if path.is_file() and (copy := self._copy(path)):
             yield Selected(run, 1)
-            yield as_medium(run, medium, self._reader.copy(run, path))
+            yield as_medium(run, medium, copy)
         else:
             yield Missing(run, f"{medium.attribute} ({medium.name})")
 
@@ -282,9 +272,10 @@ class LocalRun(Task):
                 name = path.relative_to(root).as_posix()
                 attribute = of_file(name if name not in names else f"{folder.name}/{name}")
                 names.add(name)
-                if self._reader.selection.wants(attribute, "file"):
+                wanted = self._reader.selection.wants(attribute, "file")
+                if wanted and (copy := self._copy(path)):
                     yield Selected(run, 1)
-                    yield as_file(run, attribute, self._reader.copy(run, path), name)
+                    yield as_file(run, attribute, copy, name)
 
     def _artifact(self, record: Any) -> Iterator[Item]:
         reader, run = self._reader, self._run
@@ -317,7 +308,8 @@ class LocalRun(Task):
             shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
             yield Damage(run, f"files of {facts.path} are not on this machine any more: {shown}")
         packed = reader.target()
-        if pack(packed, ((name, reader.copy(run, path)) for name, path in here)):
+        copies = ((name, self._copy(path)) for name, path in here)
+        if pack(packed, ((name, copy) for name, copy in copies if copy)):
             yield DownloadedFile(run, f"{facts.path}/files", "artifact", packed, ".zip")
 
 

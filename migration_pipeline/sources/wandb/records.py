@@ -6,6 +6,7 @@ checksum, ends the reading: everything before it counts, and the damage is named
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -25,14 +26,15 @@ def read_records(log: Path) -> Iterator[Any]:
 
     Raises:
         UnreadableFrom: after the last one that is whole.
+        OSError: it may not be opened.
     """
     proto, store = records("source")
     size = log.stat().st_size
     with closing(_read_only(store)) as scan:
         try:
             scan.open_for_scan(str(log))
-        except OSError:
-            raise
+        except OSError as error:
+            raise _of_the_disk(error, "at its beginning") from error
         except Exception as error:  # the SDK asserts, and raises plain exceptions
             raise UnreadableFrom(f"its beginning is none of W&B's: {error}") from None
         while True:
@@ -40,8 +42,8 @@ def read_records(log: Path) -> Iterator[Any]:
             try:
                 data = scan.scan_data()
                 record = None if data is None else proto.Record.FromString(data)
-            except OSError:
-                raise
+            except OSError as error:
+                raise _of_the_disk(error, f"at byte {at} of {size}") from error
             except Exception as error:
                 raise UnreadableFrom(f"at byte {at} of {size}: {error}") from None
             if record is None:
@@ -51,13 +53,20 @@ def read_records(log: Path) -> Iterator[Any]:
             yield record
 
 
+def _of_the_disk(error: OSError, place: str) -> Exception:
+    """A bad sector ends the reading; all else, such as a missing right, can be mended."""
+    if error.errno != errno.EIO:
+        return error
+    return UnreadableFrom(f"{place}: {error.strerror}")
+
+
 def _read_only(store: Any) -> Any:
     """The SDK's reader, which opens a log for writing, too, though it never writes there."""
 
     class ReadOnly(store):  # type: ignore[misc]
         def open_for_scan(self, fname: str) -> None:
             self._fname = fname
-            self._fp = open(fname, "rb")  # noqa: SIM115  closed by `close`
+            self._fp = Path(fname).open("rb")  # noqa: SIM115  closed by `close`
             self._index, self._size_bytes = 0, os.stat(fname).st_size
             self._opened_for_scan = True
             self._read_header()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from migration_pipeline.archive.doctor.examine import examine
 from migration_pipeline_tests.archive.making import Row
+from migration_pipeline_tests.machine import obeying_permissions, unreadable_part
 from migration_pipeline_tests.sources.neptune_local import left
 from migration_pipeline_tests.sources.neptune_local.left import Exported, exported
 
@@ -66,6 +68,24 @@ def test_a_log_that_is_cut(offline2: Path, tmp_path: Path, cut: int) -> None:
     expected = left.copy(offline2, tmp_path / "expected" / "training")
     log_of(expected).write_bytes(b"".join(line + b"\n" for line in lines))
     assert made.rows() == exported(tmp_path / "expected", expected).rows()
+
+
+@pytest.mark.parametrize("cut", range(2))
+def test_a_log_on_a_bad_sector(
+    offline2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """What lies before it, as of one that is cut there."""
+    folder = left.copy(offline2, tmp_path / "training")
+    log = log_of(folder)
+    content = log.read_bytes()
+    size = random.Random(SEED + cut).randrange(1, len(content))
+    with monkeypatch.context() as patch:
+        unreadable_part(patch, log.name, range(size, len(content)))
+        made = exported(tmp_path, folder)
+    assert "data-1.log cannot be read: Input/output error" in assert_grade(made)
+    log.write_bytes(content[:size])
+    (tmp_path / "cut").mkdir()
+    assert made.rows() == exported(tmp_path / "cut", folder).rows()
 
 
 def test_a_line_in_the_middle_that_is_no_operation(offline2: Path, tmp_path: Path) -> None:
@@ -167,6 +187,48 @@ def test_a_database_of_many_pages_that_is_cut(tmp_path: Path) -> None:
         assert len(gaps) <= 1, "only of the page that was cut some rows are lost"
         for before, after in gaps:  # operations are counted from 1
             assert f"operations {before + 2} to {after} are missing" in said
+
+
+def test_a_database_on_a_disk_that_is_bad_from_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages before it, as of one that is cut there."""
+    directory = tmp_path / "training/.neptune/acme_vision_big_1"
+    whole = make_database(directory, 5_000)
+    database, size = directory / "run_operations.sqlite3", whole // 2
+    with monkeypatch.context() as patch:
+        unreadable_part(patch, database.name, range(size, whole))
+        made = exported(tmp_path / "bad", tmp_path / "training")
+    said = assert_grade(made, "big")
+    assert f"run_operations.sqlite3 cannot be read beyond byte {size}: Input/output error" in said
+    points = made.series("loss", "big")
+    assert len(points) > 2_000
+    os.truncate(database, size)
+    assert exported(tmp_path / "cut", tmp_path / "training").series("loss", "big") == points
+
+
+def test_a_database_on_a_bad_sector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is on the page is lost, and the pages after it are read."""
+    directory = tmp_path / "training/.neptune/acme_vision_big_1"
+    page = make_database(directory, 5_000) // 4096 // 2 * 4096
+    with monkeypatch.context() as patch:
+        unreadable_part(patch, "run_operations.sqlite3", range(page, page + 4096))
+        made = exported(tmp_path, tmp_path / "training")
+    said = assert_grade(made, "big")
+    steps = [step // 10**6 for step, _, _ in made.series("loss", "big")]
+    [(before, after)] = [(a, b) for a, b in itertools.pairwise(steps) if b != a + 1]
+    assert f"operations {before + 2} to {after} are missing" in said
+    assert 0 < 5_000 - len(steps) < 100
+    assert steps[-1] == 4_999
+
+
+def test_a_database_that_may_not_be_read(offline3: Path, tmp_path: Path) -> None:
+    folder = left.copy(offline3, tmp_path / "training")
+    [database] = (folder / ".neptune").glob("acme_vision_parent_*/*.sqlite3")
+    database.chmod(0)
+    made = obeying_permissions(lambda: exported(tmp_path, folder))
+    [run] = {key.run for key in made.found()} - {"fork"}
+    assert "run_operations.sqlite3 cannot be read: Permission denied" in assert_grade(made, run)
 
 
 def make_database(directory: Path, operations: int) -> int:

@@ -18,7 +18,7 @@ from migration_pipeline.sources.wandb.config import WandbSourceConfig
 from migration_pipeline.sources.wandb.source import WandbSource
 from migration_pipeline.wandb_sdk import records
 from migration_pipeline_tests.archive.making import archive_in, read_rows, values
-from migration_pipeline_tests.machine import obeying_permissions
+from migration_pipeline_tests.machine import obeying_permissions, unreadable, unreadable_part
 from migration_pipeline_tests.sources.serving import Exported
 from migration_pipeline_tests.sources.wandb.conftest import PROJECT, Written, write
 from migration_pipeline_tests.sources.wandb.writing import STEPS
@@ -89,6 +89,39 @@ def test_what_may_not_be_read_is_named_and_the_other_runs_are_exported(
     file.chmod(0o600)
     made.export_all()
     assert made.values("r1")["files/model.bin"] == b"1"
+
+
+def test_files_on_a_bad_sector_are_damage_and_all_others_are_exported(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    write_folder(root, "vision", "r1", 1)
+    files = root / "offline-run-20260101_000000-r1" / "files"
+    (files / "other.bin").write_bytes(b"other")
+    unreadable(files / "model.bin")
+    made = exporting(root, tmp_path / "archive")
+    said = f"{files / 'model.bin'} cannot be read: Input/output error"
+    assert made.manifest("r1").damage == [said]
+    found = made.values("r1")
+    assert found["files/other.bin"] == b"other"
+    assert "files/model.bin" not in found
+
+
+def test_a_log_on_a_bad_sector_has_everything_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is cut there."""
+    root = tmp_path / "runs"
+    write_folder(root, "vision", "r1", 1)
+    log = log_of(root)
+    size, at = log.stat().st_size, offsets(log)[3] + 10
+    with monkeypatch.context() as patch:
+        unreadable_part(patch, log.name, range(at, size))
+        made = exporting(root, tmp_path / "bad")
+    (said,) = made.manifest("r1").damage
+    assert f"at byte {offsets(log)[3]} of {size}: Input/output error" in said
+    os.truncate(log, at)
+    cut = exporting(root, tmp_path / "cut")
+    assert made.series("r1", "loss") == cut.series("r1", "loss") != []
+    assert made.values("r1") == cut.values("r1")
 
 
 def test_a_folder_that_goes_after_it_was_listed_is_a_run_that_is_gone(tmp_path: Path) -> None:
