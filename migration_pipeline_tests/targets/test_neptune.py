@@ -45,6 +45,7 @@ from migration_pipeline_tests.contract.making import (
     floats,
     param,
 )
+from migration_pipeline_tests.over_http import over_http
 from migration_pipeline_tests.servers.neptune import Neptune, token_of
 from migration_pipeline_tests.servers.standin import account_key, start
 from migration_pipeline_tests.targets.neptune_backend import (
@@ -291,13 +292,15 @@ def test_the_client_reads_what_was_loaded(
     import neptune
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(plain_http.VARIABLE, "1")
-    with neptune.init_run(
-        project=run.project.identifier,
-        api_token=server().token,
-        with_id=run.sys_id,
-        mode="read-only",
-    ) as found:
+    with (
+        over_http(),
+        neptune.init_run(
+            project=run.project.identifier,
+            api_token=server().token,
+            with_id=run.sys_id,
+            mode="read-only",
+        ) as found,
+    ):
         assert found["sys/tags"].fetch() == {"one", "two, three"}
         assert found["p/4"].fetch() == 1.5
         points = found["m/a"].fetch_values(include_timestamp=False)

@@ -82,8 +82,7 @@ def values(archive: Archive, key: RunKey) -> dict[tuple[str, str], list[str]]:
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Archive, list[str]]:
     """One of everything, and the ids of its objects."""
     folder, store = tmp_path_factory.mktemp("first"), writing.empty_project()
-    with pytest.MonkeyPatch.context() as environment, running_server(store) as server:
-        environment.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    with running_server(store) as server:
         with long_ago(store):
             written = write_everything(server.token, folder)
         return exported(server, folder, writing.PROJECT), written

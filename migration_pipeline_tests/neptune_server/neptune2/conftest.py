@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from migration_pipeline.neptune_server import RunningServer, Store, running_server
+from migration_pipeline_tests.over_http import over_http
 
 from .clients import PROJECT
 
@@ -17,8 +18,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningS
     """With a project of version 2, in an empty working directory, which is home, too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # the client wants https elsewhere
     store = Store()
     store.project(PROJECT, key="TAB", version=2)
-    with running_server(store) as server:
+    with over_http(), running_server(store) as server:
         yield server

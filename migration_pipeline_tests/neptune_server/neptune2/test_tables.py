@@ -23,6 +23,7 @@ from migration_pipeline.neptune_server.neptune2.creation import (
 )
 from migration_pipeline.neptune_server.store import Project
 from migration_pipeline_tests.neptune_server.conftest import Api
+from migration_pipeline_tests.over_http import over_http
 
 from .clients import PROJECT, open_run
 from .looking import search
@@ -56,12 +57,11 @@ def filled() -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def opened(filled: RunningServer) -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-        with neptune.init_project(
-            project=PROJECT, api_token=filled.token, mode="read-only"
-        ) as opened:
-            yield opened
+    with (
+        over_http(),
+        neptune.init_project(project=PROJECT, api_token=filled.token, mode="read-only") as opened,
+    ):
+        yield opened
 
 
 def ids(opened: Any, **asked: Any) -> list[str]:

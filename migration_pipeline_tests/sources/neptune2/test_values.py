@@ -22,6 +22,7 @@ from migration_pipeline.sources.neptune2 import attributes
 from migration_pipeline.sources.source import Selection
 from migration_pipeline_tests.archive.making import Row, read_rows
 from migration_pipeline_tests.neptune_server.neptune2.clients import QUIET
+from migration_pipeline_tests.over_http import over_http
 from migration_pipeline_tests.sources.protocols import NEPTUNE2
 from migration_pipeline_tests.sources.serving import (
     NOON,
@@ -336,12 +337,10 @@ def written(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_bytes(b"a,b\n")
-    with neptune.init_run(
-        project=PROJECT, api_token=exported.server.token, mode="sync", tags=["t1"], **QUIET
-    ) as run:
+    of_server = {"project": PROJECT, "api_token": exported.server.token}
+    with over_http(), neptune.init_run(**of_server, mode="sync", tags=["t1"], **QUIET) as run:
         run["n"] = 7
         run["lr"] = 0.1
         run["ok"] = True

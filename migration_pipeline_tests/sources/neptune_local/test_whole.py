@@ -13,6 +13,7 @@ import pytest
 
 from migration_pipeline.neptune_server import RunningServer, running_server
 from migration_pipeline.targets.target import Target
+from migration_pipeline_tests.over_http import over_http
 from migration_pipeline_tests.sources import onward
 from migration_pipeline_tests.sources.neptune_local import left
 from migration_pipeline_tests.sources.neptune_local.conftest import Killed
@@ -42,9 +43,6 @@ def test_into_mlflow(made: Exported, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", [onward.minfx, onward.neptune])
-def test_back_to_a_neptune_server(
-    made: Exported, to: Callable[[RunningServer], Target], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-    with running_server() as server:
+def test_back_to_a_neptune_server(made: Exported, to: Callable[[RunningServer], Target]) -> None:
+    with over_http(), running_server() as server:
         onward.into_neptune(made.archive, server, to)

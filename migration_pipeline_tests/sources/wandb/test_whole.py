@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from migration_pipeline.archive.archive import RunKey
 from migration_pipeline.neptune_server import running_server
+from migration_pipeline_tests.over_http import over_http
 from migration_pipeline_tests.sources import onward
 from migration_pipeline_tests.sources.serving import Exported
 from migration_pipeline_tests.sources.wandb.conftest import PROJECT
@@ -22,9 +21,8 @@ def test_into_mlflow(exported: Exported, tmp_path: Path) -> None:
     assert names == {key.run for key in exported.archive.runs(PROJECT)}
 
 
-def test_to_a_neptune_server(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-    with running_server() as server:
+def test_to_a_neptune_server(exported: Exported) -> None:
+    with over_http(), running_server() as server:
         runs = onward.into_neptune(exported.archive, server, onward.neptune)
         assert [*server.store.projects] == ["moved/my-vision"]
     rich = runs[RunKey(PROJECT, "rich")]
