@@ -76,10 +76,20 @@ def hold_the_first(server: RunningServer) -> threading.Event:
     return held
 
 
+def ended(deployment: Deployment) -> int:
+    """Steps that workers have done with."""
+    machines = deployment.machines
+    return sum(
+        machines.said(machines.by_name[name]).count(" succeeded in ")
+        for name in ("first", "second")
+    )
+
+
 def stuck(deployment: Deployment, project: str, folder: Path, **how: tuple[str, ...]) -> Stuck:
     fill(deployment.server.store, project)
     held = hold_the_first(deployment.server)
     config = str(run_config(folder))
+    before = ended(deployment)
     job = deployment.machines.job("migrate", "-c", config, NEPTUNE_PROJECT=project, **how)  # type: ignore[arg-type]
     steps = Steps(deployment.instance, project)
 
@@ -88,5 +98,7 @@ def stuck(deployment: Deployment, project: str, folder: Path, **how: tuple[str, 
         return len(begun) == CHUNKS and len(done) == CHUNKS - 1
 
     until(all_but_one, job)
+    # A step still writes when its success is stored; the plan is one of those that end.
+    until(lambda: ended(deployment) - before >= CHUNKS, job)
     (step,) = steps.begun("export_chunk").keys() - steps.done("export_chunk")
     return Stuck(job, steps, step, held)
